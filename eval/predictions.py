@@ -1,0 +1,108 @@
+"""One scored answer as a record, and its line in `preds.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from lisa.conversation import IMAGE_PLACEHOLDER, Conversation
+
+if TYPE_CHECKING:
+    from datasets.sample import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the model answered to one question about one picture, and how right it was."""
+
+    sample: Sample  # the picture; shared by all of its predictions
+    mode: str  # "generated" or "teacher_forced"
+    question: str  # the user's words, without the image placeholder
+    kind: str  # kind of question, "" where the data does not name it
+    target: np.ndarray  # (H, W) bool
+    answer: str
+    masks: np.ndarray  # (N, H, W) bool, one per [SEG] of the answer; N may be 0
+    scores: np.ndarray  # (N,) float in 0 to 1, SAM's own estimate of each mask's IoU
+    iou: float  # of the union of the masks with the target
+
+
+class PredictionSink(Protocol):
+    """Whatever wants to see each prediction as it is scored."""
+
+    def write(self, prediction: Prediction) -> None:
+        """Take one prediction; called once per sample, in the order of the data."""
+
+
+def question_text(conversation: Conversation) -> str:
+    """The user's last words, without the image placeholder and the blanks around it."""
+    asked = [turn.text for turn in conversation.turns if turn.role == "user"]
+    return asked[-1].replace(IMAGE_PLACEHOLDER, "").strip()
+
+
+def encode_rle(mask: np.ndarray) -> dict:
+    """A (H, W) bool mask as COCO RLE with `counts` as text; `pycocotools.mask.decode` reads it back."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def to_record(prediction: Prediction) -> dict:
+    """The line of `preds.jsonl`: plain JSON values only."""
+    return {
+        "data": prediction.sample.data,
+        "image_id": prediction.sample.image_id,
+        "mode": prediction.mode,
+        "type": prediction.kind,
+        "question": prediction.question,
+        "answer": prediction.answer,
+        "masks": [encode_rle(mask) for mask in prediction.masks],
+        "scores": [float(score) for score in prediction.scores],
+        "iou": prediction.iou,
+    }
+
+
+class PredictionFile:
+    """Writes one JSON line per prediction; the file appears under its name only when it is whole.
+
+    Use it in a `with` block. Lines go to `<path>.partial` until the block ends without an error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + ".partial")
+
+    def __enter__(self) -> PredictionFile:
+        self._file = self._partial.open("w", encoding="utf-8")
+        return self
+
+    def write(self, prediction: Prediction) -> None:
+        """Append one line."""
+        self._file.write(json.dumps(to_record(prediction), ensure_ascii=False) + "\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            self._partial.replace(self._path)
+
+
+class PredictionPick:
+    """Keeps a few predictions, drawn evenly over a whole evaluation, in `rows` for `sheet.draw_sheet`."""
+
+    def __init__(self, num_samples: int, wanted: int, rng: np.random.Generator) -> None:
+        """Draw which `wanted` of the `num_samples` predictions to keep; all where there are fewer."""
+        self.rows: list[Prediction] = []
+        self._seen = 0
+        self._chosen = set(rng.permutation(num_samples)[:wanted].tolist())
+
+    def write(self, prediction: Prediction) -> None:
+        """Keep the prediction if its turn was drawn."""
+        if self._seen in self._chosen:
+            self.rows.append(prediction)
+        self._seen += 1

@@ -1,0 +1,63 @@
+"""LLaVA-type models: a CLIP or SigLIP tower, a projector, a decoder-only language model (Liu et al. 2023)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, LlavaConfig, LlavaForConditionalGeneration
+
+
+def llava_tokens_per_image(config: LlavaConfig) -> int:
+    """Patches of the square picture; one more when CLIP's class token is kept."""
+    vision = config.vision_config
+    patches = (vision.image_size // vision.patch_size) ** 2
+    has_class_token = vision.model_type == "clip_vision_model"
+    return patches + int(has_class_token and config.vision_feature_select_strategy == "full")
+
+
+class LlavaBackbone:
+    """`Backbone` on transformers' own `LlavaForConditionalGeneration`."""
+
+    def __init__(self, vlm: LlavaForConditionalGeneration) -> None:
+        self.vlm = vlm
+        self.width = vlm.config.text_config.hidden_size
+
+    def image_tokens(self, pixel_values: Tensor) -> Tensor:
+        model = self.vlm.model
+        dtype = model.multi_modal_projector.linear_1.weight.dtype
+        outputs = model.get_image_features(
+            pixel_values=pixel_values.to(dtype),
+            vision_feature_layer=self.vlm.config.vision_feature_layer,
+            vision_feature_select_strategy=self.vlm.config.vision_feature_select_strategy,
+            return_dict=True,
+        )
+        return torch.stack(list(outputs.pooler_output))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.vlm.get_input_embeddings()(ids)
+
+    def run(self, embeds: Tensor, bias: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
+        outputs = self.vlm.model.language_model(
+            inputs_embeds=embeds,
+            attention_mask=bias,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return outputs.last_hidden_state
+
+    def final_norm(self, states: Tensor) -> Tensor:
+        return self.vlm.model.language_model.norm(states)
+
+    def logits(self, states: Tensor) -> Tensor:
+        return self.vlm.lm_head(states)
+
+    def parts(self) -> dict[str, nn.Module]:
+        model = self.vlm.model
+        return {
+            "vision_tower": model.vision_tower,
+            "projector": model.multi_modal_projector,
+            "language_model": model.language_model,
+            "embeddings": nn.ModuleList([self.vlm.get_input_embeddings(), self.vlm.lm_head]),
+        }
+

@@ -1,0 +1,75 @@
+"""LisaConfig: what a LISA is made of, and how its parts are joined."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+from lisa.conversation import TEMPLATES
+from sam_bridge.build import SAM_PRESETS, SamSize
+
+
+class LisaConfig(PretrainedConfig):
+    """A vision-language model, a SAM, and the token [SEG] that joins them.
+
+    vlm_config: configuration of the backbone (any family of `lisa.backbones`).
+    sam: the sizes of the SAM (a `SamSize`, its dict, or the name of a preset).
+    seg_token_id: vocabulary id of [SEG].
+    seg_state: "before" reads the state that predicts [SEG] (released LISA weights need this), "at" the state
+        of [SEG] itself.
+    template: how a conversation is written, a key of `lisa.conversation.TEMPLATES`.
+    use_im_start_end: whether `<im_start>` and `<im_end>` stand around the image tokens.
+    max_length: longest conversation in tokens, image tokens included.
+    mask_loss_size: "original" computes mask losses at each picture's own size, as the reference does;
+        "low_res" on the decoder's grid.
+    *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off.
+    """
+
+    model_type = "lisa"
+    sub_configs = {"vlm_config": AutoConfig}  # noqa: RUF012 - the way transformers declares it
+
+    def __init__(
+        self,
+        vlm_config: PretrainedConfig | dict[str, Any] | None = None,
+        sam: SamSize | dict[str, Any] | str = "vit_h",
+        seg_token_id: int = 0,
+        seg_state: str = "before",
+        template: str = "llava_v1",
+        use_im_start_end: bool = True,
+        max_length: int = 512,
+        mask_loss_size: str = "original",
+        ce_loss_weight: float = 1.0,
+        bce_loss_weight: float = 2.0,
+        dice_loss_weight: float = 0.5,
+        dense_loss_weight: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(vlm_config, dict):
+            vlm_config = AutoConfig.for_model(**vlm_config)
+        self.vlm_config = vlm_config if vlm_config is not None else AutoConfig.for_model("llava")
+        self.sam = asdict(SAM_PRESETS[sam] if isinstance(sam, str) else SamSize(**sam) if isinstance(sam, dict) else sam)
+        self.seg_token_id = seg_token_id
+        self.seg_state = _one_of("seg_state", seg_state, ("before", "at"))
+        self.template = _one_of("template", template, tuple(TEMPLATES))
+        self.use_im_start_end = use_im_start_end
+        self.max_length = max_length
+        self.mask_loss_size = _one_of("mask_loss_size", mask_loss_size, ("original", "low_res"))
+        self.ce_loss_weight = ce_loss_weight
+        self.bce_loss_weight = bce_loss_weight
+        self.dice_loss_weight = dice_loss_weight
+        self.dense_loss_weight = dense_loss_weight
+        kwargs.setdefault("tie_word_embeddings", getattr(self.vlm_config, "tie_word_embeddings", False))
+        super().__init__(**kwargs)
+
+    @property
+    def sam_size(self) -> SamSize:
+        """The sizes of the SAM as a record."""
+        return SamSize(**self.sam)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+    return value

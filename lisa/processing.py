@@ -1,0 +1,188 @@
+"""Pictures, conversations and masks -> the tensors of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoImageProcessor, AutoTokenizer, BaseImageProcessor, PreTrainedTokenizerBase
+
+from lisa.backbones import tokens_per_image
+from lisa.config import LisaConfig
+from lisa.conversation import Conversation
+from lisa.grounding import tower_coverage
+from lisa.packing import Rows, pack_rows
+from lisa.tokenization import ConversationTokenizer
+from sam_bridge import ImageSize, masks_to_low_res, resize_and_pad
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """What the masks of a batch should be; B images, N_b masks of image b, S in all."""
+
+    low_res: Tensor
+    """(S, l, l) float: share of each cell of the decoder's grid that the mask covers."""
+    low_res_counts: Tensor
+    """(B, l, l) float: share of each cell that counts, that is neither padding nor ignore region."""
+    masks: tuple[Tensor, ...]
+    """B tensors (N_b, H_b, W_b) bool; empty when losses are computed at low resolution."""
+    counts: tuple[Tensor, ...]
+    """B tensors (H_b, W_b) bool, false in ignore regions; empty likewise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """Masks that have a name, for phrase grounding; M of them."""
+
+    ids: Tensor
+    """(M, T) int64, padded."""
+    lengths: Tensor
+    """(M,) int64."""
+    mask_index: Tensor
+    """(M,) int64: which of the batch's S masks."""
+    image_of: Tensor
+    """(M,) int64."""
+    coverage: Tensor
+    """(M, P) float: share of each image token's patch that the mask covers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B images with all that is said about them; Q conversations, offset[b]:offset[b + 1] are of image b."""
+
+    rows: Rows
+    offset: Tensor
+    """(B + 1,) int64."""
+    pixel_values: Tensor
+    """(B, 3, s, s) float: for the vision tower."""
+    sam_pixels: Tensor
+    """(B, 3, t, t) float: for SAM."""
+    sizes: tuple[ImageSize, ...]
+    targets: Targets | None = None
+    names: Names | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with every tensor on the device."""
+        return _move(self, device)
+
+
+def _move(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(_move(item, device) for item in value)
+    if is_dataclass(value) and not isinstance(value, ImageSize):
+        return replace(value, **{f.name: _move(getattr(value, f.name), device) for f in fields(value)})
+    return value
+
+
+class LisaProcessor:
+    """Everything between files and tensors, for one model.
+
+    tokenizer holds [SEG] (and `<im_start>`, `<im_end>` when the model uses them); image_processor is the
+    vision tower's own. packing: whether conversations of an image share its prefix.
+    """
+
+    def __init__(
+        self,
+        config: LisaConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        image_processor: BaseImageProcessor,
+        packing: bool = True,
+    ) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.packing = packing
+        self.text = ConversationTokenizer(
+            tokenizer=tokenizer,
+            template=config.template,
+            tokens_per_image=tokens_per_image(config.vlm_config),
+            use_im_start_end=config.use_im_start_end,
+            max_length=config.max_length,
+        )
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> LisaProcessor:
+        """From a folder that `save_pretrained` wrote."""
+        return cls(
+            LisaConfig.from_pretrained(path),
+            AutoTokenizer.from_pretrained(path),
+            AutoImageProcessor.from_pretrained(path),
+        )
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Tokenizer and image processor beside the model's config and weights."""
+        self.tokenizer.save_pretrained(path)
+        self.image_processor.save_pretrained(path)
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        conversations: Sequence[Sequence[Conversation]],
+        masks: Sequence[np.ndarray] | None = None,
+        ignore: Sequence[np.ndarray] | None = None,
+        names: Sequence[Sequence[str]] | None = None,
+    ) -> Batch:
+        """B images (H, W, 3) uint8 RGB, their conversations and, to learn, masks (N, H, W) bool with ignore
+        regions (H, W) bool and, to ground phrases, a name for each mask ("" has none)."""
+        encoded = [[self.text.encode(conversation) for conversation in group] for group in conversations]
+        sam_pixels, sizes = zip(*(resize_and_pad(image, self.config.sam["image_size"]) for image in images), strict=True)
+        counts = torch.tensor([0, *(len(group) for group in conversations)])
+        return Batch(
+            rows=pack_rows(encoded, self.packing, self.tokenizer.pad_token_id),
+            offset=counts.cumsum(0),
+            pixel_values=self.tower_pixels(images),
+            sam_pixels=torch.stack(sam_pixels),
+            sizes=sizes,
+            targets=self._targets(masks, ignore, sizes) if masks is not None else None,
+            names=self._names(names, masks) if names is not None else None,
+        )
+
+    def tower_pixels(self, images: Sequence[np.ndarray]) -> Tensor:
+        """(B, 3, s, s) as the vision tower's own image processor makes it."""
+        channels_last = [np.ascontiguousarray(image) for image in images]
+        return self.image_processor(channels_last, return_tensors="pt", input_data_format="channels_last").pixel_values
+
+    def _targets(
+        self, masks: Sequence[np.ndarray], ignore: Sequence[np.ndarray], sizes: Sequence[ImageSize]
+    ) -> Targets:
+        sam = self.config.sam_size
+        low_res = [
+            masks_to_low_res(group, size, sam.image_size, sam.low_res) for group, size in zip(masks, sizes, strict=True)
+        ]
+        counting = [masks_to_low_res(~region[None], size, sam.image_size, sam.low_res)[0] for region, size in zip(ignore, sizes, strict=True)]
+        full = self.config.mask_loss_size == "original"
+        return Targets(
+            low_res=torch.cat(low_res),
+            low_res_counts=torch.stack(counting),
+            masks=tuple(torch.from_numpy(group) for group in masks) if full else (),
+            counts=tuple(torch.from_numpy(~region) for region in ignore) if full else (),
+        )
+
+    def _names(self, names: Sequence[Sequence[str]], masks: Sequence[np.ndarray]) -> Names | None:
+        grid = int(tokens_per_image(self.config.vlm_config) ** 0.5)
+        ids, mask_index, image_of, coverage = [], [], [], []
+        first = 0
+        for image, (group, group_masks) in enumerate(zip(names, masks, strict=True)):
+            named = [k for k, name in enumerate(group) if name]
+            ids += [torch.tensor(self.tokenizer(" " + group[k], add_special_tokens=False).input_ids) for k in named]
+            mask_index += [first + k for k in named]
+            image_of += [image] * len(named)
+            coverage.append(tower_coverage(group_masks[named], self.image_processor, grid))
+            first += len(group)
+        if not ids:
+            return None
+        return Names(
+            ids=pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id),
+            lengths=torch.tensor([len(name) for name in ids]),
+            mask_index=torch.tensor(mask_index),
+            image_of=torch.tensor(image_of),
+            coverage=torch.cat(coverage),
+        )

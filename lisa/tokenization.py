@@ -1,0 +1,148 @@
+"""A conversation -> ids and labels, with the image placeholder expanded; ids of an answer -> text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lisa.conversation import IMAGE_PLACEHOLDER, SEG, TEMPLATES, Conversation, write
+
+IM_START, IM_END = "<im_start>", "<im_end>"
+IGNORE_INDEX = -100
+"""Label of a token that is not learned."""
+
+# Text on both sides of these is stripped, as the reference's tokenizer did; not around <s> and </s>.
+_STRIPPING = (IMAGE_PLACEHOLDER, SEG, IM_START, IM_END)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedConversation:
+    """One conversation as the language model reads it; T tokens, image tokens included."""
+
+    input_ids: Tensor
+    """(T,) int64; at image tokens an arbitrary id, their embedding comes from the picture."""
+    labels: Tensor
+    """(T,) int64; -100 outside of what the assistant says."""
+    image_index: Tensor
+    """(T,) int64: which image token of the picture stands here, -1 for text."""
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationTokenizer:
+    """Writes conversations with a template and tokenizes them; `tokens_per_image` is P."""
+
+    tokenizer: PreTrainedTokenizerBase
+    template: str
+    tokens_per_image: int
+    use_im_start_end: bool
+    max_length: int
+
+    def encode(self, conversation: Conversation) -> EncodedConversation:
+        """Ids, labels and places of the image tokens.
+
+        Pieces between added tokens are stripped and tokenized on their own (LISA's released weights were
+        trained so). ValueError when the text holds a control token that only the software may write, when
+        the picture is not there exactly once, or when the conversation is longer than max_length.
+        """
+        self._refuse_control_tokens(conversation)
+        spans = write(conversation, TEMPLATES[self.template])
+        text = "".join(span.text for span in spans)
+        learned = [span.learned for span in spans for _ in span.text]
+        ids: list[int] = []
+        labels: list[int] = []
+        image_index: list[int] = []
+        if self.tokenizer.bos_token_id is not None:
+            ids, labels, image_index = [self.tokenizer.bos_token_id], [IGNORE_INDEX], [-1]
+        for piece, start in self._pieces(text):
+            if piece == IMAGE_PLACEHOLDER:
+                image = self._image_ids()
+                ids += [token for token, _ in image]
+                image_index += [index for _, index in image]
+                labels += [IGNORE_INDEX] * len(image)
+                continue
+            for token, end in self._tokens(piece):
+                ids.append(token)
+                image_index.append(-1)
+                labels.append(token if learned[start + end - 1] else IGNORE_INDEX)
+        if len(ids) > self.max_length:
+            raise ValueError(
+                f"the conversation has {len(ids)} tokens ({self.tokens_per_image} of them for the picture) but the "
+                f"model reads at most {self.max_length}; shorten the text that begins {text[-len(text) :][:60]!r}"
+            )
+        return EncodedConversation(
+            input_ids=torch.tensor(ids), labels=torch.tensor(labels), image_index=torch.tensor(image_index)
+        )
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of an answer, with [SEG] set off by a blank as it is written in the data."""
+        seg_id = self.seg_token_id
+        words: list[str] = []
+        piece: list[int] = []
+        for token in [*ids, seg_id]:
+            if token != seg_id:
+                piece.append(token)
+                continue
+            words.append(self.tokenizer.decode(piece, skip_special_tokens=True).strip())
+            piece = []
+        text = words[0]
+        for word in words[1:]:
+            text = f"{text} {SEG}".lstrip() + (f" {word}" if word[:1].isalnum() else word)
+        return text
+
+    @property
+    def seg_token_id(self) -> int:
+        """Vocabulary id of [SEG]; looked up, never tokenized."""
+        return self.tokenizer.get_vocab()[SEG]
+
+    def _refuse_control_tokens(self, conversation: Conversation) -> None:
+        control = {IM_START, IM_END, self.tokenizer.bos_token, self.tokenizer.eos_token} - {None}
+        for turn in conversation.turns:
+            forbidden = control | ({SEG} if turn.role == "user" else {IMAGE_PLACEHOLDER})
+            for token in sorted(forbidden):
+                if token in turn.text:
+                    raise ValueError(f"the {turn.role}'s text holds {token}, which only the software may write; remove it")
+        pictures = sum(turn.text.count(IMAGE_PLACEHOLDER) for turn in conversation.turns)
+        if pictures != 1:
+            raise ValueError(f"{IMAGE_PLACEHOLDER} must stand exactly once in a conversation, but stands {pictures} times")
+
+    def _image_ids(self) -> list[tuple[int, int]]:
+        """(id, image index) of everything that one placeholder becomes."""
+        vocabulary = self.tokenizer.get_vocab()
+        filler = self.tokenizer.pad_token_id
+        image = [(filler, index) for index in range(self.tokens_per_image)]
+        if self.use_im_start_end:
+            image = [(vocabulary[IM_START], -1), *image, (vocabulary[IM_END], -1)]
+        return image
+
+    def _pieces(self, text: str) -> list[tuple[str, int]]:
+        """The text split at added tokens: (piece, its start); stripped around those that strip, none empty."""
+        tokens = [*_STRIPPING, self.tokenizer.bos_token, self.tokenizer.eos_token]
+        pattern = "(" + "|".join(re.escape(token) for token in tokens if token) + ")"
+        parts = re.split(pattern, text)
+        pieces, start = [], 0
+        for index, part in enumerate(parts):
+            begin, end = start, start + len(part)
+            start = end
+            if index % 2 == 0:
+                if index > 0 and parts[index - 1] in _STRIPPING:
+                    begin += len(part) - len(part.lstrip())
+                if index + 1 < len(parts) and parts[index + 1] in _STRIPPING:
+                    end = begin + len(text[begin:end].rstrip())
+            if end > begin:
+                pieces.append((text[begin:end], begin))
+        return pieces
+
+    def _tokens(self, piece: str) -> list[tuple[int, int]]:
+        """(id, end of its text within the piece) for each token; ends are at least 1."""
+        vocabulary = self.tokenizer.get_vocab()
+        if piece in (*_STRIPPING, self.tokenizer.bos_token, self.tokenizer.eos_token):
+            return [(vocabulary[piece], len(piece))]
+        encoded = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
+        return [(token, max(end, 1)) for token, (_, end) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)]
