@@ -21,10 +21,12 @@ class LisaConfig(PretrainedConfig):
         of [SEG] itself.
     template: how a conversation is written, a key of `lisa.conversation.TEMPLATES`.
     use_im_start_end: whether `<im_start>` and `<im_end>` stand around the image tokens.
-    max_length: longest conversation in tokens, image tokens included.
+    model_max_length: longest conversation in tokens, image tokens included.
     mask_loss_size: "original" computes mask losses at each picture's own size, as the reference does;
         "low_res" on the decoder's grid.
-    *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off.
+    *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off. The reference knows ce,
+        bce and dice.
+    grounding: whether the model has the head that phrase grounding trains (see `lisa.grounding`).
     """
 
     model_type = "lisa"
@@ -38,12 +40,14 @@ class LisaConfig(PretrainedConfig):
         seg_state: str = "before",
         template: str = "llava_v1",
         use_im_start_end: bool = True,
-        max_length: int = 512,
+        model_max_length: int = 512,
         mask_loss_size: str = "original",
         ce_loss_weight: float = 1.0,
         bce_loss_weight: float = 2.0,
         dice_loss_weight: float = 0.5,
         dense_loss_weight: float = 0.0,
+        iou_loss_weight: float = 0.0,
+        grounding: bool = False,
         **kwargs: Any,
     ) -> None:
         if isinstance(vlm_config, dict):
@@ -54,12 +58,14 @@ class LisaConfig(PretrainedConfig):
         self.seg_state = _one_of("seg_state", seg_state, ("before", "at"))
         self.template = _one_of("template", template, tuple(TEMPLATES))
         self.use_im_start_end = use_im_start_end
-        self.max_length = max_length
+        self.model_max_length = model_max_length
         self.mask_loss_size = _one_of("mask_loss_size", mask_loss_size, ("original", "low_res"))
         self.ce_loss_weight = ce_loss_weight
         self.bce_loss_weight = bce_loss_weight
         self.dice_loss_weight = dice_loss_weight
         self.dense_loss_weight = dense_loss_weight
+        self.iou_loss_weight = iou_loss_weight
+        self.grounding = grounding
         kwargs.setdefault("tie_word_embeddings", getattr(self.vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)
 
@@ -73,3 +79,6 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
     return value
+
+
+AutoConfig.register(LisaConfig.model_type, LisaConfig)

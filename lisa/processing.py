@@ -105,7 +105,7 @@ class LisaProcessor:
             template=config.template,
             tokens_per_image=tokens_per_image(config.vlm_config),
             use_im_start_end=config.use_im_start_end,
-            max_length=config.max_length,
+            model_max_length=config.model_max_length,
         )
 
     @classmethod

@@ -42,14 +42,14 @@ class ConversationTokenizer:
     template: str
     tokens_per_image: int
     use_im_start_end: bool
-    max_length: int
+    model_max_length: int
 
     def encode(self, conversation: Conversation) -> EncodedConversation:
         """Ids, labels and places of the image tokens.
 
         Pieces between added tokens are stripped and tokenized on their own (LISA's released weights were
         trained so). ValueError when the text holds a control token that only the software may write, when
-        the picture is not there exactly once, or when the conversation is longer than max_length.
+        the picture is not there exactly once, or when the conversation is longer than model_max_length.
         """
         self._refuse_control_tokens(conversation)
         spans = write(conversation, TEMPLATES[self.template])
@@ -71,10 +71,10 @@ class ConversationTokenizer:
                 ids.append(token)
                 image_index.append(-1)
                 labels.append(token if learned[start + end - 1] else IGNORE_INDEX)
-        if len(ids) > self.max_length:
+        if len(ids) > self.model_max_length:
             raise ValueError(
                 f"the conversation has {len(ids)} tokens ({self.tokens_per_image} of them for the picture) but the "
-                f"model reads at most {self.max_length}; shorten the text that begins {text[-len(text) :][:60]!r}"
+                f"model reads at most {self.model_max_length}; shorten the text that begins {text[-len(text) :][:60]!r}"
             )
         return EncodedConversation(
             input_ids=torch.tensor(ids), labels=torch.tensor(labels), image_index=torch.tensor(image_index)

@@ -1,0 +1,34 @@
+"""Samples -> Batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datasets.sample import Sample
+    from lisa.processing import Batch, LisaProcessor
+
+
+def collate(samples: Sequence[Sample], processor: LisaProcessor) -> Batch:
+    """One batch of B samples: offset[b]:offset[b + 1] are the conversations of sample b.
+
+    A ValueError of the processor is told with the picture's file.
+    """
+    _check_each(samples, processor)
+    return processor(
+        [sample.image for sample in samples],
+        [sample.conversations for sample in samples],
+        masks=[sample.masks for sample in samples],
+        ignore=[sample.ignore for sample in samples],
+        names=[sample.names for sample in samples],
+    )
+
+
+def _check_each(samples: Sequence[Sample], processor: LisaProcessor) -> None:
+    for sample in samples:
+        for conversation in sample.conversations:
+            try:
+                processor.text.encode(conversation)
+            except ValueError as error:
+                raise ValueError(f"{sample.image_path}: {error}") from error

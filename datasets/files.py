@@ -1,0 +1,86 @@
+"""Folders and JSON files of a dataset: there, inside their root and readable, or an error with the mend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+SYNTHETIC_HINT = "`python -m datasets.synthetic --out data/synthetic` makes a whole tree without any download"
+
+
+def missing(path: Path, layout: str) -> FileNotFoundError:
+    """The error for a path that is not there; `layout` shows the files that belong under the dataset folder."""
+    return FileNotFoundError(
+        f"{path}: not found. Expected under the dataset folder:\n{layout}\n"
+        f"Point --dataset_dir at a folder that has them; {SYNTHETIC_HINT}."
+    )
+
+
+def require_folder(path: Path, layout: str) -> Path:
+    """`path`, which is a folder; else FileNotFoundError."""
+    if not path.is_dir():
+        raise missing(path, layout)
+    return path
+
+
+def require_file(path: Path, layout: str) -> Path:
+    """`path`, which is a file; else FileNotFoundError."""
+    if not path.is_file():
+        raise missing(path, layout)
+    return path
+
+
+def require_images(paths: Iterable[Path], source: Path) -> None:
+    """Refuse annotations of `source` whose pictures are not on disk; nothing is opened."""
+    paths = set(paths)
+    absent = sorted(path for path in paths if not path.is_file())
+    if absent:
+        raise FileNotFoundError(
+            f"{absent[0]}: not found, but {source} annotates it ({len(absent)} of {len(paths)} pictures are "
+            "missing). Complete the pictures, or take their records out of the annotation file."
+        )
+
+
+def inside(root: Path, name: str) -> Path:
+    """`root / name` for a file name read from a data file, which may not lead out of `root`.
+
+    Decided by the name alone: a symbolic link below `root` is the user's own and is followed.
+    """
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    escapes = ".." in posix.parts + windows.parts or posix.is_absolute() or windows.anchor
+    if not name or escapes or "\0" in name:
+        raise ValueError(f"file name {name!r} leads out of {root}; give a path relative to that folder")
+    return root / name
+
+
+def open_json(path: Path) -> Any:
+    """The content of a JSON file in UTF-8 (with or without BOM) or, failing that, cp1252."""
+    data = path.read_bytes()
+    if not data.strip():
+        raise ValueError(f"{path}: the file is empty; restore it from its source")
+    try:
+        return json.loads(_decode(data))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); restore it from its source") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: JSON nested too deeply; restore it from its source") from error
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252")
+
+
+def field(record: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
+    """`record[key]`, which is of type `kind`; else ValueError. `where` names the file and the record."""
+    if not isinstance(record, dict) or key not in record:
+        raise ValueError(f"{where}: no field {key!r}")
+    value = record[key]
+    if not isinstance(value, kind):
+        names = " or ".join(t.__name__ for t in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(f"{where}: field {key!r} is {value!r:.60}, not of type {names}")
+    return value

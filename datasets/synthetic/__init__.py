@@ -1,0 +1,1 @@
+"""A small drawn world, written to disk in the official formats of the real data sets."""

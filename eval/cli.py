@@ -1,0 +1,163 @@
+"""The flags of every evaluation script, and what happens between them and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eval.benchmark import Mode, evaluate
+from eval.predictions import PredictionFile
+from eval.report import CHECKOUT, display_path, make_report, print_report, write_report
+
+if TYPE_CHECKING:
+    from datasets.validation import ValidationSet
+    from lisa.generation import Predictor
+
+DEFAULT_MODEL = CHECKOUT / "models" / "tiny"
+DEFAULT_DATASET_DIR = CHECKOUT / "data" / "synthetic"
+DEFAULT_WORLD_IMAGES = 3000
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalFlags:
+    """Score a model on held-out pictures, beside baselines that learned nothing."""
+
+    data: tuple[str, ...]
+    """What to score: one or more of dataset|split_by|split (refCOCO family) or ReasonSeg|split."""
+
+    model: str = str(DEFAULT_MODEL)
+    """Folder of the model, or its name on the hub. Default: the tiny model kept in the checkout."""
+
+    dataset_dir: Path = DEFAULT_DATASET_DIR
+    """Folder with the data in its official layout. Default: a synthetic world, rendered on first use."""
+
+    mode: Literal["teacher_forced", "generated", "both"] = "both"
+    """Who writes the answer: the data (teacher_forced) or the model (generated)."""
+
+    batch_size: int = 16
+    """Pictures per batch, each with all of its questions."""
+
+    limit: int | None = None
+    """Score the first so many pictures of each split only."""
+
+    seed: int = 0
+    """Draws the bootstrap replicates and the questions of other pictures."""
+
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda, cuda:1, ..."""
+
+    out: Path = Path("report.json")
+    """Where the report goes."""
+
+    save_predictions: Path | None = None
+    """Also write every answer here, one JSON line per sample, masks as COCO RLE."""
+
+    blind: bool = True
+    """Also ask the model the questions of other pictures; doubles the questions."""
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes to score, in the order of the report."""
+        return ("teacher_forced", "generated") if self.mode == "both" else (self.mode,)
+
+
+def parse_flags(description: str, default: EvalFlags, argv: Sequence[str] | None) -> EvalFlags:
+    """Flags of the command line (`sys.argv` when None); both `--batch_size` and `--batch-size` are known."""
+    return tyro.cli(EvalFlags, args=argv, default=default, description=description, use_underscores=True)
+
+
+def run(flags: EvalFlags) -> dict:
+    """Check everything that can be checked, load the model, score all data, write and print the report."""
+    check_flags(flags)
+    validation_sets = open_validation_sets(flags)
+    # Imported late: `--help` and refusals should not wait for torch.
+    from lisa import load
+
+    predictor = load(flags.model, device=flags.device)
+    with contextlib.ExitStack() as stack:
+        sink = stack.enter_context(PredictionFile(flags.save_predictions)) if flags.save_predictions else None
+        results = [
+            _evaluate_with_progress(predictor, validation_set, mode, flags, sink)
+            for validation_set in validation_sets
+            for mode in flags.modes
+        ]
+    report = make_report(display_path(flags.model), results)
+    write_report(report, flags.out)
+    print_report(report)
+    return report
+
+
+def check_flags(flags: EvalFlags) -> None:
+    """Refuse what can be known to be wrong before data and model are touched; make the output folders."""
+    if not flags.data:
+        raise ValueError("--data is empty: name at least one split, for example --data 'refcoco|unc|val'")
+    if len(set(flags.data)) < len(flags.data):
+        raise ValueError(f"--data names a split twice: {', '.join(flags.data)}")
+    if flags.batch_size < 1:
+        raise ValueError(f"--batch_size {flags.batch_size}: at least one picture per batch is needed")
+    if flags.limit is not None and flags.limit < 1:
+        raise ValueError(f"--limit {flags.limit}: at least one picture is needed; leave it out to score all")
+    if flags.seed < 0:
+        raise ValueError(f"--seed {flags.seed}: a seed is 0 or greater")
+    if flags.model == str(DEFAULT_MODEL) and not DEFAULT_MODEL.is_dir():
+        raise FileNotFoundError(f"{DEFAULT_MODEL}: the kept model is not there; give another with --model")
+    for path in filter(None, (flags.out, flags.save_predictions)):
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; name a file to write to")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if flags.save_predictions and flags.save_predictions.resolve() == flags.out.resolve():
+        raise ValueError(f"--out and --save_predictions are the same file: {flags.out}")
+
+
+def open_validation_sets(flags: EvalFlags) -> list[ValidationSet]:
+    """All the data of the flags, opened and checked; renders the synthetic world on first use."""
+    from datasets.validation import open_validation
+
+    if flags.dataset_dir == DEFAULT_DATASET_DIR and not (flags.dataset_dir / "world.json").is_file():
+        from datasets.synthetic import render_world
+
+        render_world(flags.dataset_dir, images=DEFAULT_WORLD_IMAGES, seed=0)
+    if not flags.dataset_dir.is_dir():
+        raise FileNotFoundError(f"--dataset_dir {flags.dataset_dir}: there is no such folder")
+    return [open_validation(flags.dataset_dir, spec) for spec in flags.data]
+
+
+def exit_with_sentence(main: Callable[[], object]) -> None:
+    """Run a script's main; what the user can mend ends in one line on stderr and exit code 2."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _evaluate_with_progress(
+    predictor: Predictor,
+    validation_set: ValidationSet,
+    mode: Mode,
+    flags: EvalFlags,
+    sink: PredictionFile | None,
+) -> dict:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    total = len(validation_set) if flags.limit is None else min(flags.limit, len(validation_set))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"{validation_set.spec}, {mode.replace('_', '-')}", total=total)
+        return evaluate(
+            predictor,
+            validation_set,
+            mode,
+            batch_size=flags.batch_size,
+            limit=flags.limit,
+            seed=flags.seed,
+            blind=flags.blind,
+            predictions=sink,
+            progress=lambda pictures: bar.advance(task, pictures),
+        )

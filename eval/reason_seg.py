@@ -1,0 +1,26 @@
+"""Score a model on ReasonSeg, questions that must be reasoned about: `python eval/reason_seg.py`.
+
+Without flags: the kept tiny model on the validation split of the synthetic world.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # run as a file: the checkout comes first, so that `datasets` is ours
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from eval.cli import EvalFlags, exit_with_sentence, parse_flags, run
+
+DEFAULT_DATA = ("ReasonSeg|val",)
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Evaluate with the flags in `argv` (the command line's when None) and return the report."""
+    return run(parse_flags(__doc__, EvalFlags(data=DEFAULT_DATA), argv))
+
+
+if __name__ == "__main__":
+    exit_with_sentence(main)

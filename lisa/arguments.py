@@ -1,0 +1,230 @@
+"""The flags of train_ds.py: one typed record, each field's docstring its help; checked together at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArgs:
+    """Train a LISA. Without flags: a tiny model, from nothing, on a synthetic world, in minutes on a CPU."""
+
+    # Model
+    version: str = "tiny"
+    """What to start from: "tiny" builds a small model from nothing; else the folder or hub id of a LLaVA model, or a LISA folder to fine-tune."""
+    vision_tower: str = ""
+    """Folder or hub id of another vision tower's weights (CLIP or SigLIP) for a LLaVA base; empty keeps its own."""
+    sam: str = "vit_h"
+    """Size of the SAM: vit_h, vit_l, vit_b or tiny."""
+    vision_pretrained: str = ""
+    """SAM weights (sam_vit_h_4b8939.pth and its like); required with a pretrained --version."""
+    conv_type: Literal["llava_v1", "llava_llama_2", "plain"] = "llava_v1"
+    """Template of the conversations."""
+    model_max_length: int = 512
+    """Longest conversation in tokens, image tokens included."""
+    use_mm_start_end: bool = True
+    """Put <im_start> and <im_end> around the image tokens."""
+    seg_state: Literal["before", "at"] = "before"
+    """Read the state that predicts [SEG], as LISA does, or the state at [SEG]."""
+
+    # What is trained
+    trainable: str = "lora,new_tokens,text_hidden_fcs,mask_decoder"
+    """Comma list of lora, new_tokens (rows of the added tokens only), embeddings (all rows, the reference's way), projector, vision_tower, language_model, text_hidden_fcs, mask_decoder, image_encoder; or all."""
+    lora_r: int = 8
+    """Rank of LoRA."""
+    lora_alpha: int = 16
+    """LoRA's scale is lora_alpha / lora_r."""
+    lora_dropout: float = 0.05
+    """Dropout before LoRA's first matrix."""
+    lora_target_modules: str = "q_proj,v_proj"
+    """Comma list of the language model's layers that get LoRA."""
+    gradient_checkpointing: bool = True
+    """Recompute activations in the backward pass to save memory."""
+
+    # Data
+    dataset_dir: Path = Path("./dataset")
+    """Root of the data sets, in the official layout."""
+    dataset: str = "sem_seg||refer_seg||vqa||reason_seg"
+    """Families to mix, joined by ||."""
+    sample_rates: str = "9,3,3,1"
+    """How often each family is drawn, relative to the others."""
+    sem_seg_data: str = "ade20k"
+    """Semantic data sets, joined by ||."""
+    refer_seg_data: str = "refcoco"
+    """Referring data sets, joined by ||."""
+    vqa_data: str = "llava_instruct_150k"
+    """Instruction data sets, joined by ||."""
+    reason_seg_data: str = "ReasonSeg|train"
+    """Reasoning data and its splits, as in ReasonSeg|train_val."""
+    val_dataset: str = "ReasonSeg|val"
+    """Validation sets, joined by ||, as in refcoco|unc|val||ReasonSeg|val."""
+    num_classes_per_sample: int = 3
+    """At most so many classes or sentences, each a conversation, per picture."""
+    explanatory: float = 0.1
+    """Share of reasoning samples, among those with an explanation, that are answered in words only."""
+    name_targets: float = 0.0
+    """Share of answers that name the target before [SEG]; 0 is the reference."""
+    workers: int = 2
+    """Processes that prepare data; 0 prepares it in the training process."""
+
+    # Losses
+    ce_loss_weight: float = 1.0
+    """Weight of the answers' cross entropy."""
+    bce_loss_weight: float = 2.0
+    """Weight of the masks' binary cross entropy."""
+    dice_loss_weight: float = 0.5
+    """Weight of the masks' dice loss."""
+    dense_loss_weight: float = 0.0
+    """Weight of prompt against image embedding at each place, an auxiliary loss for mask decoders that start from nothing."""
+    iou_loss_weight: float = 0.0
+    """Weight of the decoder's own estimate of its IoU; the reference leaves the released one as it is."""
+    mask_loss_size: Literal["original", "low_res"] = "original"
+    """Compute mask losses at the picture's size, as the reference does, or on the decoder's grid."""
+
+    # Optimisation
+    epochs: int = 10
+    """Epochs of --steps_per_epoch steps."""
+    steps_per_epoch: int = 500
+    """Optimiser steps per epoch."""
+    grounding_steps: int = 0
+    """Optimiser steps of phrase grounding before the epochs: both image encoders learn to see (lisa/grounding.py)."""
+    batch_size: int = 2
+    """Pictures per process and micro-batch."""
+    grad_accumulation_steps: int = 10
+    """Micro-batches per step."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for the matrices (full precision weights and ZeRO stage 0 only)."""
+    lr: float = 3e-4
+    """Learning rate after the warm-up; it falls linearly to 0."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises."""
+    beta1: float = 0.9
+    """AdamW's first beta."""
+    beta2: float = 0.95
+    """AdamW's second beta."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    precision: Literal["fp32", "bf16", "fp16", "bf16_mixed"] = "bf16"
+    """fp32; weights in bf16 or fp16; or bf16_mixed: fp32 weights, bf16 products."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """DeepSpeed ZeRO stage."""
+    packing: bool = True
+    """Pass what the conversations of a picture share through the language model once."""
+
+    # Run
+    exp_name: str = "lisa"
+    """Name of the run."""
+    log_base_dir: Path = Path("./runs")
+    """Where runs are written, each to its own folder."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    resume: bool = False
+    """Continue the run of this name where its last checkpoint left it."""
+    overwrite: bool = False
+    """Start again although the run's folder holds an earlier run, which is deleted."""
+    save_every: int = 100
+    """Steps between checkpoints."""
+    eval_every: int = 0
+    """Epochs between validations; 0 validates at the end only."""
+    no_eval: bool = False
+    """Do not validate."""
+    eval_only: bool = False
+    """Validate --version and stop."""
+    val_batch_size: int = 16
+    """Pictures per validation batch."""
+    val_limit: int = 0
+    """Validate on the first so many pictures of each set; 0 takes all."""
+    print_freq: int = 10
+    """Steps between lines of metrics.jsonl and TensorBoard."""
+    save_dtype: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Precision of the model that is written at the end."""
+    local_rank: int = 0
+    """Set by launchers."""
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run."""
+        return self.log_base_dir / self.exp_name
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of all stages."""
+        return self.grounding_steps + self.epochs * self.steps_per_epoch
+
+    def check(self) -> None:
+        """Refuse what contradicts itself; a ValueError says what, and how to mend it."""
+        for name in ("epochs", "steps_per_epoch", "batch_size", "grad_accumulation_steps", "print_freq", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("explanatory", "name_targets", "lora_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"--{name} is {getattr(self, name)}; it is a share between 0 and 1")
+        if self.optimizer == "muon" and (self.zero_stage or self.precision in ("bf16", "fp16")):
+            raise ValueError(
+                "--optimizer muon needs whole matrices in full precision: add --zero_stage 0 and "
+                "--precision fp32 or bf16_mixed, or use --optimizer adamw"
+            )
+        if self.resume and self.overwrite:
+            raise ValueError("--resume continues a run and --overwrite deletes it; choose one")
+        if "new_tokens" in self.trainable and self.weight_decay:
+            raise ValueError("--weight_decay would shrink the frozen rows beside --trainable new_tokens; set it to 0")
+        if self.version != "tiny" and self.grounding_steps:
+            raise ValueError("--grounding_steps needs a model built with a grounding head, which only 'tiny' has")
+
+
+TINY = TrainArgs(
+    sam="tiny",
+    conv_type="plain",
+    model_max_length=768,
+    trainable="all",
+    gradient_checkpointing=False,
+    dataset_dir=CHECKOUT / "data" / "synthetic",
+    log_base_dir=CHECKOUT / "runs",
+    exp_name="tiny",
+    sample_rates="2,6,1,3",
+    val_dataset="refcoco|unc|val||ReasonSeg|val",
+    num_classes_per_sample=8,
+    name_targets=0.85,
+    dense_loss_weight=2.0,
+    iou_loss_weight=0.1,
+    mask_loss_size="low_res",
+    epochs=6,
+    steps_per_epoch=150,
+    grounding_steps=200,
+    batch_size=8,
+    grad_accumulation_steps=1,
+    optimizer="muon",
+    lr=2e-3,
+    warmup_steps=40,
+    precision="fp32",
+    zero_stage=0,
+    save_dtype="fp16",
+)
+
+PRESETS = {"tiny": TINY}
+
+
+def parse(argv: Sequence[str] | None = None) -> TrainArgs:
+    """Flags -> arguments; a preset of --version changes the defaults of the others."""
+    import sys
+
+    argv = list(sys.argv[1:] if argv is None else argv)
+    version = TrainArgs.version
+    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+        if flag.startswith("--version="):
+            version = flag.partition("=")[2]
+        elif flag == "--version":
+            version = value
+    default = PRESETS.get(version, replace(TrainArgs(), version=version))
+    args = tyro.cli(TrainArgs, args=argv, default=default, prog="train_ds.py")
+    args.check()
+    return args

@@ -1,0 +1,85 @@
+"""Phrase grounding: teach both image encoders to see before the language model has learned to speak.
+
+A name ("red car at the left") is the mean of its word embeddings, as a bag of words. Three things are learned
+from names and their masks, without the language model's layers:
+
+- image tokens at the places of a thing point in the direction of its name, so that the language model reads
+  pictures in its own words (a sigmoid loss as in SigLIP, Zhai et al. 2023, on places instead of captions, as
+  in LSeg, Li et al. 2022, and GLIP, Li et al. 2022);
+- the name, through the final norm and `text_hidden_fcs`, prompts the mask decoder;
+- SAM's image embedding answers the prompt at every place (the dense loss of `lisa.modeling`).
+
+A released LISA stands on pretrained CLIP and SAM; a model that starts from nothing needs this stage instead.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import BaseImageProcessor
+
+
+class TokenGrounding(nn.Module):
+    """Scores image tokens against names: scaled cosine plus bias, both learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(2.3))
+        self.bias = nn.Parameter(torch.tensor(-2.0))
+
+    def forward(self, tokens: Tensor, words: Tensor) -> Tensor:
+        """tokens (M, P, D) of each name's image, words (M, D) -> logits (M, P)."""
+        cosine = torch.einsum("mpd,md->mp", F.normalize(tokens, dim=-1), F.normalize(words, dim=-1))
+        return self.log_scale.exp() * cosine + self.bias
+
+
+def mean_words(embeddings: Tensor, lengths: Tensor) -> Tensor:
+    """Bags of words: embeddings (M, T, D) of padded names, lengths (M,) -> (M, D)."""
+    real = torch.arange(embeddings.shape[1], device=lengths.device) < lengths[:, None]
+    return (embeddings * real[..., None]).sum(1) / lengths[:, None]
+
+
+def token_grounding_loss(logits: Tensor, coverage: Tensor) -> Tensor:
+    """Binary cross entropy per name, places inside and outside weighing the same: (M,).
+
+    logits, coverage (M, P); a place counts with the share of it that the mask covers.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits, coverage, reduction="none")
+    inside = (loss * coverage).sum(1) / coverage.sum(1).clamp_min(1e-6)
+    outside = (loss * (1 - coverage)).sum(1) / (1 - coverage).sum(1).clamp_min(1e-6)
+    return 0.5 * (inside + outside)
+
+
+def pointing_accuracy(logits: Tensor, coverage: Tensor) -> Tensor:
+    """Whether the best place of each name lies on its mask: (M,) bool (the pointing game, Zhang et al. 2016)."""
+    return coverage.gather(1, logits.argmax(1, keepdim=True))[:, 0] >= 0.5 * coverage.amax(1)
+
+
+def tower_coverage(masks: np.ndarray, image_processor: BaseImageProcessor, grid: int) -> Tensor:
+    """Masks (N, H, W) bool as the vision tower sees the picture: (N, grid * grid) share covered, N may be 0.
+
+    Follows the image processor's resize (to a fixed size, or shortest edge and centre crop).
+    """
+    cells = np.zeros((len(masks), grid * grid), np.float32)
+    for mask, cell in zip(masks, cells, strict=True):
+        seen = _as_the_tower_sees(mask.astype(np.float32), image_processor)
+        cell[:] = cv2.resize(seen, (grid, grid), interpolation=cv2.INTER_AREA).ravel()
+    return torch.from_numpy(cells)
+
+
+def _as_the_tower_sees(mask: np.ndarray, image_processor: BaseImageProcessor) -> np.ndarray:
+    size = image_processor.size
+    if "shortest_edge" not in size:
+        return cv2.resize(mask, (size["width"], size["height"]), interpolation=cv2.INTER_AREA)
+    height, width = mask.shape
+    scale = size["shortest_edge"] / min(height, width)
+    resized = cv2.resize(mask, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    if not image_processor.do_center_crop:
+        return resized
+    crop = image_processor.crop_size
+    top = (resized.shape[0] - crop["height"]) // 2
+    left = (resized.shape[1] - crop["width"]) // 2
+    return resized[top : top + crop["height"], left : left + crop["width"]]

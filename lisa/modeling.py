@@ -1,0 +1,180 @@
+"""Lisa: the figure, in order, one line per box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText, PreTrainedModel
+
+from lisa.backbones import Backbone, adapt
+from lisa.config import LisaConfig
+from lisa.grounding import TokenGrounding, mean_words, token_grounding_loss
+from lisa.losses import dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
+from lisa.packing import Rows
+from lisa.processing import Batch, Names, Targets
+from lisa.seg import build_text_hidden_fcs, gather_seg_states, image_of_seg, seg_positions, split_by_image
+from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, to_original_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOutput:
+    """Masks of a batch at the decoder's resolution; S of them, in reading order."""
+
+    low_res: Tensor
+    """(S, l, l) logits."""
+    scores: Tensor
+    """(S,) predicted IoU."""
+    prompts: Tensor
+    """(S, E) prompt embeddings."""
+    embeddings: Tensor
+    """(B', E, g, g) image embeddings, of the images that have a [SEG]."""
+    row_of: Tensor
+    """(S,) int64: the row of `embeddings` that each mask is about."""
+
+
+class Lisa(PreTrainedModel):
+    """A vision-language model whose [SEG] prompts a SAM.
+
+    `forward(batch)` gives the loss terms of a batch with targets; `predict` in `lisa.generation` gives answers.
+    """
+
+    config_class = LisaConfig
+    base_model_prefix = "lisa"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+    def __init__(self, config: LisaConfig) -> None:
+        super().__init__(config)
+        self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
+        self.sam = build_sam(config.sam_size)
+        self.text_hidden_fcs = build_text_hidden_fcs(self.backbone.width, config.sam_size.prompt_width)
+        width = config.sam_size.prompt_width
+        if config.dense_loss_weight > 0:
+            self.dense_prompt, self.dense_image = nn.Linear(width, width), nn.Conv2d(width, width, 1)
+        if config.grounding:
+            self.token_grounding = TokenGrounding()
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Parts bring their own initialisation; nothing is drawn anew here."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The vision-language model behind its interface."""
+        return adapt(self.vlm)
+
+    def forward(self, batch: Batch, stage: str = "answers") -> dict[str, Tensor]:
+        """Loss terms of a batch with targets, each a scalar; "loss" is their weighted sum.
+
+        stage "grounding" learns from names alone (see `ground`).
+        """
+        if stage == "grounding":
+            return self.ground(batch)
+        hidden = self.hidden_states(batch.rows, self.backbone.image_tokens(batch.pixel_values))
+        positions = seg_positions(batch.rows, self.config.seg_token_id, self.config.seg_state)
+        states = gather_seg_states(hidden, positions)
+        image_of = image_of_seg(batch.rows, positions)
+        masks = self.masks_from_states(states, image_of, batch.sam_pixels)
+        ce = text_loss(hidden, batch.rows.labels, self.backbone.logits)
+        return self._weigh({"ce": ce} | self.mask_losses(masks, image_of, batch.targets, batch.sizes))
+
+    def ground(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss terms of phrase grounding (see `lisa.grounding`), for a batch with names."""
+        names, targets = batch.names, batch.targets
+        words = self.word_states(names)
+        logits = self.token_logits(batch.pixel_values, names, words)
+        masks = self.masks_from_states(self.backbone.final_norm(words), names.image_of, batch.sam_pixels)
+        wanted, counts = targets.low_res[names.mask_index], targets.low_res_counts[names.image_of]
+        terms = {"ground": token_grounding_loss(logits, names.coverage).mean()}
+        terms |= self._mask_terms([(masks.low_res.float(), wanted, counts)])
+        return self._weigh(terms | self._auxiliary_terms(masks, wanted, counts))
+
+    def hidden_states(self, rows: Rows, image_tokens: Tensor) -> Tensor:
+        """Last hidden state of every token: (R, L, D); image_tokens is (B, P, D)."""
+        embeds = self.embed_rows(rows, image_tokens)
+        return self.backbone.run(embeds, rows.attention_bias(embeds.dtype), rows.positions)
+
+    def embed_rows(self, rows: Rows, image_tokens: Tensor) -> Tensor:
+        """(R, L, D): word embeddings, with the picture's tokens where it stands."""
+        words = self.backbone.embed(rows.input_ids)
+        pictures = image_tokens[rows.image_of_row[:, None], rows.image_index.clamp_min(0)]
+        return torch.where((rows.image_index >= 0)[..., None], pictures.to(words.dtype), words)
+
+    def masks_from_states(self, states: Tensor, image_of: Tensor, sam_pixels: Tensor) -> MaskOutput:
+        """From [SEG] states (S, D) to masks: the road that training, evaluation and chat share.
+
+        image_of (S,) is each state's image among the B of sam_pixels (B, 3, t, t); only images that have a
+        state are encoded.
+        """
+        prompts = self.text_hidden_fcs[0](states)
+        images, row_of = torch.unique(image_of, return_inverse=True)
+        embeddings = encode_images(self.sam, sam_pixels[images])
+        low_res, scores = decode_masks(self.sam, embeddings, prompts, row_of)
+        return MaskOutput(low_res=low_res, scores=scores, prompts=prompts, embeddings=embeddings, row_of=row_of)
+
+    def mask_losses(
+        self, masks: MaskOutput, image_of: Tensor, targets: Targets, sizes: tuple[ImageSize, ...]
+    ) -> dict[str, Tensor]:
+        """bce, dice and, where switched on, dense and iou: means over the S masks, 0 without any."""
+        if len(masks.low_res) != len(targets.low_res):
+            raise ValueError(f"{len(masks.low_res)} [SEG] in the answers but {len(targets.low_res)} target masks")
+        counts = targets.low_res_counts[image_of]
+        groups = [(masks.low_res.float(), targets.low_res, counts)]
+        if self.config.mask_loss_size == "original" and len(image_of):
+            per_image = split_by_image(masks.low_res, image_of, len(sizes))
+            groups = [
+                (to_original_size(logits, size, self.config.sam["image_size"]), target.float(), counted[None].float())
+                for logits, size, target, counted in zip(per_image, sizes, targets.masks, targets.counts, strict=True)
+                if len(logits)
+            ]
+        return self._mask_terms(groups) | self._auxiliary_terms(masks, targets.low_res, counts)
+
+    def _mask_terms(self, groups: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
+        """groups: (logits, targets, weights) of masks of one size each."""
+        return {
+            "bce": mean_over_masks([mask_bce_loss(*group) for group in groups]),
+            "dice": mean_over_masks([dice_loss(*group) for group in groups]),
+        }
+
+    def _auxiliary_terms(self, masks: MaskOutput, targets: Tensor, counts: Tensor) -> dict[str, Tensor]:
+        """Terms that the reference does not have, at low resolution; only those that are switched on."""
+        terms = {}
+        if self.config.dense_loss_weight > 0:
+            coarse, coarse_counts = (F.avg_pool2d(full[:, None], 4)[:, 0] for full in (targets, counts))
+            terms["dense"] = mean_over_masks([mask_bce_loss(self.dense_logits(masks), coarse, coarse_counts)])
+        if self.config.iou_loss_weight > 0:
+            terms["iou"] = mean_over_masks([iou_score_loss(masks.scores, masks.low_res, targets, counts)])
+        return terms
+
+    def dense_logits(self, masks: MaskOutput) -> Tensor:
+        """The prompt against the image embedding at each place, (S, g, g).
+
+        An auxiliary head: it gives prompt and image encoder a direct gradient, before the decoder has learned
+        to listen to prompts.
+        """
+        queries = self.dense_prompt(masks.prompts)
+        places = self.dense_image(masks.embeddings)[masks.row_of]
+        return torch.einsum("se,seyx->syx", queries, places).float() / queries.shape[-1] ** 0.5
+
+    def word_states(self, names: Names) -> Tensor:
+        """(M, D): the mean word embedding of each name."""
+        return mean_words(self.backbone.embed(names.ids), names.lengths)
+
+    def token_logits(self, pixel_values: Tensor, names: Names, words: Tensor) -> Tensor:
+        """(M, P): how well each image token fits each name of its picture."""
+        return self.token_grounding(self.backbone.image_tokens(pixel_values)[names.image_of], words).float()
+
+    def _weigh(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        weights = {
+            "ce": self.config.ce_loss_weight,
+            "bce": self.config.bce_loss_weight,
+            "dice": self.config.dice_loss_weight,
+            "dense": self.config.dense_loss_weight,
+            "iou": self.config.iou_loss_weight,
+            "ground": 1.0,
+        }
+        return {"loss": sum(weights[name] * term for name, term in terms.items())} | terms

@@ -1,0 +1,86 @@
+"""Which parts learn, and which stay as they are."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from lisa.arguments import TrainArgs
+from lisa.conversation import SEG
+from lisa.modeling import Lisa
+from lisa.processing import LisaProcessor
+from lisa.tokenization import IM_END, IM_START
+
+PARTS = (
+    "lora",
+    "new_tokens",
+    "embeddings",
+    "projector",
+    "vision_tower",
+    "language_model",
+    "text_hidden_fcs",
+    "mask_decoder",
+    "image_encoder",
+)
+
+
+def choose_trainable(model: Lisa, processor: LisaProcessor, args: TrainArgs) -> None:
+    """Freeze everything but the parts that --trainable names; LoRA and new token rows are put in place.
+
+    SAM's prompt encoder learns with "all" only as far as the road uses it: its no-mask embedding.
+    """
+    names = list(PARTS[2:]) if args.trainable == "all" else [name for name in args.trainable.split(",") if name]
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown or not names:
+        raise ValueError(f"--trainable {args.trainable!r}: {unknown or 'nothing'} is no part; choose from {', '.join(PARTS)}, or all")
+    model.requires_grad_(False)
+    parts = model.backbone.parts() | {
+        "text_hidden_fcs": model.text_hidden_fcs,
+        "mask_decoder": model.sam.mask_decoder,
+        "image_encoder": model.sam.image_encoder,
+    }
+    for name in names:
+        if name in parts:
+            parts[name].requires_grad_(True)
+    for name in ("dense_prompt", "dense_image", "token_grounding"):
+        if hasattr(model, name):
+            getattr(model, name).requires_grad_(True)
+    if args.trainable == "all":
+        model.sam.prompt_encoder.no_mask_embed.requires_grad_(True)
+    if "embeddings" not in names and "language_model" in names:
+        model.backbone.parts()["embeddings"].requires_grad_(False)
+    if {"lora", "new_tokens"} & set(names):
+        _insert_adapters(model, processor, args, lora="lora" in names, new_tokens="new_tokens" in names)
+    if args.gradient_checkpointing:
+        model.vlm.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _insert_adapters(model: Lisa, processor: LisaProcessor, args: TrainArgs, *, lora: bool, new_tokens: bool) -> None:
+    """LoRA on the language model's layers, and a trainable copy of the added tokens' rows, by peft."""
+    from peft import LoraConfig, get_peft_model
+
+    layers = "|".join(args.lora_target_modules.split(","))
+    vocabulary = processor.tokenizer.get_vocab()
+    added = sorted(vocabulary[token] for token in (SEG, IM_START, IM_END) if token in vocabulary)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    config = LoraConfig(
+        r=args.lora_r if lora else 1,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=rf".*language_model.*\.({layers})" if lora else [],
+        trainable_token_indices={"embed_tokens": added, "lm_head": added} if new_tokens else None,
+    )
+    model.vlm = get_peft_model(model.vlm, config)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+
+
+def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
+    """The weights as a plain model has them: adapters merged into the layers they adapt."""
+    if not hasattr(model.vlm, "merge_and_unload"):
+        return model.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("vlm.")}
+    merged: nn.Module = copy.deepcopy(model.vlm).merge_and_unload()
+    return own | {f"vlm.{name}": tensor for name, tensor in merged.state_dict().items()}

@@ -1,0 +1,122 @@
+"""A training run: steps with their log, stage by stage, and the checkpoints between them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lisa.arguments import TrainArgs
+from lisa.engine import SampleStream, load_checkpoint, micro_batches, save_checkpoint, start_engine
+from lisa.modeling import Lisa
+from lisa.processing import Batch
+
+
+class Trainer:
+    """Runs optimiser steps from where the last checkpoint left off.
+
+    draw(epoch, i) gives a sample, collate turns a list of samples into a Batch.
+    """
+
+    def __init__(self, model: Lisa, args: TrainArgs, draw: Callable[[int, int], Any], collate: Callable) -> None:
+        self.args = args
+        self.engine = start_engine(model, args)
+        self.checkpoints = args.run_dir / "checkpoints"
+        self.step = load_checkpoint(self.engine, self.checkpoints) if args.resume else 0
+        stream = SampleStream(draw, collate, args, self.engine.global_rank, self.engine.world_size, self.step)
+        self.batches: Iterator[Batch] = micro_batches(stream, args.workers)
+        self.log = RunLog(args.run_dir, self.step) if self.engine.global_rank == 0 else None
+
+    def run_until(self, last_step: int, stage: str) -> None:
+        """Train to `last_step` (of the whole run); `stage` is "grounding" or "answers"."""
+        if self.step >= last_step:
+            return
+        self.engine.train()
+        with _progress(quiet=self.log is None) as progress:
+            bar = progress.add_task(stage, total=last_step, completed=self.step, terms="")
+            while self.step < last_step:
+                terms = self._one_step(stage)
+                progress.update(bar, completed=self.step, terms=_describe(terms))
+                if self.log and (self.step % self.args.print_freq == 0 or self.step == last_step):
+                    self.log.write(self.step, stage, terms)
+                if self.step % self.args.save_every == 0 or self.step == last_step:
+                    save_checkpoint(self.engine, self.checkpoints, self.step)
+
+    def _one_step(self, stage: str) -> dict[str, float]:
+        """One optimiser step; returns the mean of each loss term over its micro-batches, and the pace."""
+        started = time.perf_counter()
+        # Dropout is a function of (seed, step, rank), so a resumed run draws what an unbroken one draws.
+        torch.manual_seed(hash((self.args.seed, self.step, self.engine.global_rank)) % 2**63)
+        totals: dict[str, float] = {}
+        for _ in range(self.args.grad_accumulation_steps):
+            batch = next(self.batches).to(self.engine.device)
+            with _autocast(self.args.precision, self.engine.device):
+                terms = self.engine(batch, stage)
+            self.engine.backward(terms["loss"])
+            self.engine.step()
+            for name, value in terms.items():
+                totals[name] = totals.get(name, 0.0) + value.item() / self.args.grad_accumulation_steps
+        if not math.isfinite(totals["loss"]):
+            raise ValueError(
+                f"the loss is {totals['loss']} at step {self.step}; lower --lr or use --precision fp32, then --resume "
+                "continues from the last checkpoint"
+            )
+        self.step += 1
+        images = self.args.batch_size * self.args.grad_accumulation_steps * self.engine.world_size
+        return totals | {"lr": self.engine.get_lr()[0], "images_per_second": images / (time.perf_counter() - started)}
+
+
+class RunLog:
+    """metrics.jsonl and TensorBoard, both against the true global step."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / "metrics.jsonl"
+        self._forget_after(step)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, stage: str, values: dict[str, float]) -> None:
+        """One line and one point per value."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "stage": stage} | {k: round(v, 6) for k, v in values.items()}) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(f"{stage}/{name}", value, step)
+        self.board.flush()
+
+    def _forget_after(self, step: int) -> None:
+        """Drop lines of steps that a resumed run will do again."""
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
+    if precision == "bf16_mixed":
+        return torch.autocast(torch.device(device).type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _progress(quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description:>9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[terms]}"),
+        disable=quiet,
+    )
+
+
+def _describe(terms: dict[str, float]) -> str:
+    losses = " ".join(f"{name} {value:.3f}" for name, value in terms.items() if name not in ("lr", "images_per_second"))
+    return f"{losses} · {terms['images_per_second']:.1f} images/s"
