@@ -22,6 +22,8 @@ TOKENIZER_SAMPLES = 3000
 
 def main(argv: list[str] | None = None) -> dict:
     """Flags -> data, model, trainer -> train, save, validate; returns the report."""
+    from lisa.generation import Predictor
+
     args = parse(argv)
     keep_freed_memory()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -30,7 +32,7 @@ def main(argv: list[str] | None = None) -> dict:
     model, processor = make_model(args, mixture)
     if not args.eval_only:
         train(args, model, processor, mixture, validation_sets)
-    return validate(args, model, processor, validation_sets)
+    return validate(args, Predictor(model, processor, name=args.exp_name), validation_sets) if validation_sets else {}
 
 
 def prepare_run_dir(args: TrainArgs) -> None:
@@ -90,14 +92,31 @@ def train(args: TrainArgs, model, processor, mixture, validation_sets) -> None:
     for epoch in range(1, args.epochs + 1):
         trainer.run_until(args.grounding_steps + epoch * args.steps_per_epoch, "answers")
         if args.eval_every and epoch % args.eval_every == 0 and epoch < args.epochs:
-            validate(args, model, processor, validation_sets)
+            validate(args, Predictor(model, processor, name=args.exp_name), validation_sets)
     save(model, processor, args.run_dir / "model", args.save_dtype)
 
 
-def validate(args: TrainArgs, model, processor, validation_sets) -> dict:
-    """Score the model on every validation set, both modes; writes report.json and predictions.png."""
-    if not validation_sets:
-        return {}
+def validate(args: TrainArgs, predictor, validation_sets) -> dict:
+    """Score the model on every validation set, in both modes; writes report.json and predictions.png."""
+    import numpy as np
+
+    from eval.benchmark import evaluate
+    from eval.predictions import PredictionPick
+    from eval.report import make_report, print_report, write_report
+    from eval.sheet import prediction_sheet
+
+    results, rows = [], []
+    for validation_set in validation_sets:
+        for mode in ("teacher_forced", "generated"):
+            pick = PredictionPick(validation_set.num_samples, 6, np.random.default_rng(args.seed))
+            options = {"batch_size": args.val_batch_size, "limit": args.val_limit or None, "seed": args.seed}
+            results.append(evaluate(predictor, validation_set, mode, predictions=pick, **options))
+            rows += pick.rows if mode == "generated" else []
+    report = make_report(predictor.name, results)
+    write_report(report, args.run_dir / "report.json")
+    print_report(report)
+    prediction_sheet(rows, args.run_dir / "predictions.png")
+    return report
 
 
 if __name__ == "__main__":

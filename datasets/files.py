@@ -11,7 +11,7 @@ SYNTHETIC_HINT = "`python -m datasets.synthetic --out data/synthetic` makes a wh
 
 
 def missing(path: Path, layout: str) -> FileNotFoundError:
-    """The error for a path that is not there; `layout` shows the files that belong under the dataset folder."""
+    """The error for a path that is not there; `layout` lists what belongs under the dataset folder."""
     return FileNotFoundError(
         f"{path}: not found. Expected under the dataset folder:\n{layout}\n"
         f"Point --dataset_dir at a folder that has them; {SYNTHETIC_HINT}."

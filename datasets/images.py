@@ -75,7 +75,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_label_map(path: Path) -> np.ndarray:
-    """The ids of a label image (palette, 8 or 16 bit greyscale): (h, w) integers, EXIF orientation applied."""
+    """The ids of a label image (palette or greyscale, 8 or 16 bit): (h, w) integers, EXIF applied."""
     image, orientation = _open(path)
     ids = np.array(image)
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
@@ -95,11 +95,9 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def orient(array: np.ndarray, orientation: int) -> np.ndarray:
     """(h, w, ...) as stored -> (H, W, ...) as displayed, contiguous, for an EXIF orientation (1 to 8)."""
-    if orientation in (2, 5, 7):
+    if orientation in (2, 4, 5, 7):
         array = array[:, ::-1]
-    quarter_turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
-    if orientation == 4:
-        array = array[:, ::-1]
+    quarter_turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)  # counter-clockwise
     return np.ascontiguousarray(np.rot90(array, quarter_turns))
 
 
@@ -114,8 +112,8 @@ def _open(path: Path, decode: bool = True) -> tuple[Image.Image, int]:
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _UNREADABLE as error:
         raise ValueError(
-            f"{path}: cannot be read as a picture ({error}); it is damaged, cut off or of a format that is not "
-            "known. Restore it, or save it again as PNG or JPEG"
+            f"{path}: cannot be read as a picture ({error}); it is damaged, cut off or of an unknown format. "
+            "Restore it, or save it again as PNG or JPEG"
         ) from error
     return image, orientation
 

@@ -37,11 +37,15 @@ def parse_segmentation(segmentation: Any, height: int, width: int) -> tuple[Part
     if isinstance(segmentation, dict):
         segmentation = [segmentation]
     if not isinstance(segmentation, list):
-        raise ValueError(f"a segmentation is a list of polygons or a run-length code, not {segmentation!r:.60}")
-    return tuple(
-        parse_run_lengths(part, height, width) if isinstance(part, dict) else parse_polygon(part, height, width)
-        for part in segmentation
-    )
+        raise ValueError(
+            f"a segmentation is a list of polygons or a run-length code, not {segmentation!r:.40}"
+        )
+    return tuple(_parse_part(part, height, width) for part in segmentation)
+
+
+def _parse_part(part: Any, height: int, width: int) -> Part:
+    parse = parse_run_lengths if isinstance(part, dict) else parse_polygon
+    return parse(part, height, width)
 
 
 def parse_polygon(xy: Any, height: int, width: int) -> Polygon:
@@ -84,9 +88,7 @@ def parse_run_lengths(code: dict, height: int, width: int) -> RunLengths:
     if counts.ndim != 1 or not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
         raise ValueError("the counts of a run-length code are not lengths; restore the annotation file")
     if counts.sum() != height * width:
-        raise ValueError(
-            f"the counts of a run-length code cover {counts.sum()} pixels, but the picture has {height * width}"
-        )
+        raise ValueError(f"the counts of a run-length code cover {counts.sum()} pixels, not {height * width}")
     return RunLengths(counts.astype(np.int64))
 
 
@@ -123,7 +125,7 @@ def _decompress(text: bytes) -> np.ndarray:
     """
     characters = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - ord("0")
     if len(characters) == 0 or (characters < 0).any() or (characters > 63).any() or characters[-1] & 32:
-        raise ValueError("the counts of a run-length code are cut off or damaged; restore the annotation file")
+        raise ValueError("the counts of a run-length code are cut off or damaged; restore the file")
     last = np.flatnonzero(characters & 32 == 0)
     first = np.concatenate([[0], last[:-1] + 1])
     lengths = last - first + 1

@@ -16,15 +16,15 @@ class SampleOptions:
     """How samples are drawn from the pictures of a dataset."""
 
     num_classes_per_sample: int = 3
-    """Most classes, phrases or sentences that are asked for in one picture; each has its own conversation."""
+    """Most classes, phrases or sentences asked for in one picture; each has its own conversation."""
     explanatory: float = 0.1
-    """Probability of a text-only answer for a ReasonSeg picture with an explanation; -1 ignores explanations."""
+    """Probability of words alone as the answer for a ReasonSeg picture with an explanation; -1: never any."""
     name_targets: float = 0.0
     """Probability that an answer names its target before [SEG]; 0 gives the reference's answers."""
 
     def __post_init__(self) -> None:
         if self.num_classes_per_sample < 1:
-            raise ValueError(f"num_classes_per_sample is {self.num_classes_per_sample}, but must be at least 1")
+            raise ValueError(f"num_classes_per_sample is {self.num_classes_per_sample}, not at least 1")
         if not (0 <= self.explanatory <= 1 or self.explanatory == -1):
             raise ValueError(f"explanatory is {self.explanatory}, but must be a probability, or -1 for none")
         if not 0 <= self.name_targets <= 1:
@@ -44,7 +44,7 @@ class Sample:
     """(H, W, 3) uint8 RGB, EXIF orientation applied."""
     conversations: tuple[Conversation, ...]
     masks: np.ndarray
-    """(N, H, W) bool: one per [SEG], in reading order over the conversations; all false = no such thing here."""
+    """(N, H, W) bool: one per [SEG], in reading order over the conversations; all false = no such thing."""
     ignore: np.ndarray
     """(H, W) bool: pixels that count for no mask."""
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ class Sample:
     types: tuple[str, ...]
     """One per conversation: the kind of question where the data names it, else ""."""
     things: np.ndarray | None = None
-    """(K, H, W) bool: every annotated thing of the picture, in validation sets whose data has them; else None."""
+    """(K, H, W) bool: every annotated thing, in validation sets whose data has them; else None."""
 
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
@@ -63,9 +63,9 @@ class Sample:
             raise self._error(f"{num_seg} [SEG], {len(self.masks)} masks and {len(self.names)} names")
         if len(self.types) != len(self.conversations):
             raise self._error(f"{len(self.types)} types for {len(self.conversations)} conversations")
-        for what, array, lead in (("masks", self.masks, 1), ("ignore", self.ignore, 0), ("things", self.things, 1)):
-            if array is not None and (array.dtype != bool or array.ndim != lead + 2 or array.shape[lead:] != size):
-                raise self._error(f"{what} are {array.dtype} {array.shape}, but the picture is {size}")
+        for what, array in (("masks", self.masks), ("things", self.things), ("ignore", self.ignore[None])):
+            if array is not None and (array.dtype != bool or array.ndim != 3 or array.shape[1:] != size):
+                raise self._error(f"{what}: {array.dtype} of shape {array.shape}, but the picture is {size}")
 
     def _error(self, problem: str) -> ValueError:
         return ValueError(f"{self.image_path} ({self.data}): {problem}")

@@ -91,7 +91,7 @@ def check_text(text: str, where: str) -> str:
     """
     for token in (SEG, IMAGE_PLACEHOLDER):
         if token in text:
-            raise ValueError(f"{where}: the text {text!r:.60} holds {token}, which has a meaning of its own; remove it")
+            raise ValueError(f"{where}: the text {text!r:.60} holds {token}, a control word; remove it")
     if not text.strip():
         raise ValueError(f"{where}: the text is empty; fill it in or remove the record")
     return text.strip()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datasets.validation import ValidationSet
     from lisa.generation import Predictor
 
-DEFAULT_MODEL = CHECKOUT / "models" / "tiny"
 DEFAULT_DATASET_DIR = CHECKOUT / "data" / "synthetic"
 DEFAULT_WORLD_IMAGES = 3000
 
@@ -33,8 +32,8 @@ class EvalFlags:
     data: tuple[str, ...]
     """What to score: one or more of dataset|split_by|split (refCOCO family) or ReasonSeg|split."""
 
-    model: str = str(DEFAULT_MODEL)
-    """Folder of the model, or its name on the hub. Default: the tiny model kept in the checkout."""
+    model: str = "tiny"
+    """Folder of the model, or the name of one that comes with the checkout."""
 
     dataset_dir: Path = DEFAULT_DATASET_DIR
     """Folder with the data in its official layout. Default: a synthetic world, rendered on first use."""
@@ -77,11 +76,14 @@ def parse_flags(description: str, default: EvalFlags, argv: Sequence[str] | None
 def run(flags: EvalFlags) -> dict:
     """Check everything that can be checked, load the model, score all data, write and print the report."""
     check_flags(flags)
-    validation_sets = open_validation_sets(flags)
     # Imported late: `--help` and refusals should not wait for torch.
-    from lisa import load
+    from lisa.allocator import keep_freed_memory
+    from lisa.checkpoint import find_model, load
 
-    predictor = load(flags.model, device=flags.device)
+    model = find_model(flags.model)
+    validation_sets = open_validation_sets(flags)
+    keep_freed_memory()
+    predictor = load(model, device=flags.device)
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(PredictionFile(flags.save_predictions)) if flags.save_predictions else None
         results = [
@@ -89,7 +91,7 @@ def run(flags: EvalFlags) -> dict:
             for validation_set in validation_sets
             for mode in flags.modes
         ]
-    report = make_report(display_path(flags.model), results)
+    report = make_report(display_path(model), results)
     write_report(report, flags.out)
     print_report(report)
     return report
@@ -107,8 +109,8 @@ def check_flags(flags: EvalFlags) -> None:
         raise ValueError(f"--limit {flags.limit}: at least one picture is needed; leave it out to score all")
     if flags.seed < 0:
         raise ValueError(f"--seed {flags.seed}: a seed is 0 or greater")
-    if flags.model == str(DEFAULT_MODEL) and not DEFAULT_MODEL.is_dir():
-        raise FileNotFoundError(f"{DEFAULT_MODEL}: the kept model is not there; give another with --model")
+    if flags.dataset_dir != DEFAULT_DATASET_DIR and not flags.dataset_dir.is_dir():
+        raise FileNotFoundError(f"--dataset_dir {flags.dataset_dir}: there is no such folder")
     for path in filter(None, (flags.out, flags.save_predictions)):
         if path.is_dir():
             raise ValueError(f"{path} is a folder; name a file to write to")
@@ -125,8 +127,6 @@ def open_validation_sets(flags: EvalFlags) -> list[ValidationSet]:
         from datasets.synthetic import render_world
 
         render_world(flags.dataset_dir, images=DEFAULT_WORLD_IMAGES, seed=0)
-    if not flags.dataset_dir.is_dir():
-        raise FileNotFoundError(f"--dataset_dir {flags.dataset_dir}: there is no such folder")
     return [open_validation(flags.dataset_dir, spec) for spec in flags.data]
 
 

@@ -9,20 +9,21 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from eval.metrics import PRECISION_THRESHOLDS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
-BASELINE_LABELS = {
-    "blind": "model, question of another picture",
+MODE_LABELS = {"teacher_forced": "teacher-forced", "generated": "generated"}
+MASK_BASELINE_LABELS = {
     "mean_mask": "mean training mask",
     "largest": "largest thing",
     "everything": "everything",
     "nothing": "nothing",
 }
-MODE_LABELS = {"teacher_forced": "model, teacher-forced", "generated": "model, generated"}
+LABEL_WIDTH = 22  # the same for all tables, so that they line up
 
 
 def code_commit(checkout: Path = CHECKOUT) -> str:
@@ -40,8 +41,7 @@ def code_commit(checkout: Path = CHECKOUT) -> str:
 def display_path(path: str | Path) -> str:
     """The path relative to the checkout where it lies inside, so that a report reads the same anywhere."""
     resolved = Path(path).resolve()
-    inside = resolved.exists() and resolved.is_relative_to(CHECKOUT)  # a name on the hub does not exist
-    return resolved.relative_to(CHECKOUT).as_posix() if inside else str(path)
+    return resolved.relative_to(CHECKOUT).as_posix() if resolved.is_relative_to(CHECKOUT) else str(path)
 
 
 def make_report(model: str, results: list[dict]) -> dict:
@@ -61,49 +61,49 @@ def write_report(report: dict, path: Path) -> None:
 
 
 def print_report(report: dict, console: Console | None = None) -> None:
-    """Print the scores of the model and of the baselines, then the scores by kind of question."""
+    """Print per data the scores of the model and the baselines, and by kind of question where it has any."""
     console = console or Console()
-    console.print(score_table(report))
-    if any(result["by_type"] for result in report["results"]):
-        console.print(type_table(report))
+    console.print(f"[bold]{escape(report['model'])}[/bold], code {report['commit']}")
+    for data, results in _by_data(report).items():
+        first = next(iter(results.values()))
+        console.print(
+            f"\n[bold]{escape(data)}[/bold]  {first['images']} pictures, {first['samples']} questions"
+        )
+        console.print(score_table(results))
+        if first["by_type"]:
+            console.print(type_table(results))
+        for mode, result in results.items():
+            if result["without_mask"]:
+                console.print(f"{MODE_LABELS[mode]}: {result['without_mask']} answers hold no mask")
+    console.print("[dim]blind: the model is asked a question about another picture[/dim]")
 
 
-def score_table(report: dict) -> Table:
-    """One section per data; in it a row per mode, then the baselines."""
-    table = Table(box=SIMPLE_HEAD, title=f"{report['model']}  (commit {report['commit'][:12]})")
-    table.add_column("")
+def score_table(results: dict[str, dict]) -> Table:
+    """A row per mode, then the baselines; `results` are those of one data by mode."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("", min_width=LABEL_WIDTH)
     for name in ("gIoU", "95 %", "cIoU", *(f"P@{value}" for value in PRECISION_THRESHOLDS.values())):
         table.add_column(name, justify="right")
-    for data, results in _by_data(report).items():
-        table.add_section()
-        first = next(iter(results.values()))
-        table.add_row(f"[bold]{data}[/bold]  {first['images']} pictures, {first['samples']} questions")
-        for mode, result in results.items():
-            table.add_row(MODE_LABELS[mode], *_cells(result), style="bold green")
-        for mode, result in results.items():
-            label = f"  {BASELINE_LABELS['blind']}" + (f", {mode}" if len(results) > 1 else "")
-            table.add_row(label, *_cells(result["baselines"]["blind"]), style="dim")
-        for name in ("mean_mask", "largest", "everything", "nothing"):
-            table.add_row(f"  {BASELINE_LABELS[name]}", *_cells(first["baselines"][name]), style="dim")
+    for mode, result in results.items():
+        table.add_row(MODE_LABELS[mode], *_cells(result), style="bold green")
+    for mode, result in results.items():
+        table.add_row(f"blind, {MODE_LABELS[mode]}", *_cells(result["baselines"]["blind"]))
+    mask_baselines = next(iter(results.values()))["baselines"]  # they answer the same in every mode
+    for name, label in MASK_BASELINE_LABELS.items():
+        table.add_row(label, *_cells(mask_baselines[name]))
     return table
 
 
-def type_table(report: dict) -> Table:
-    """gIoU of each kind of question: a row per data and kind, a column per mode."""
-    by_data = _by_data(report)
-    modes = list(dict.fromkeys(mode for results in by_data.values() for mode in results))
-    table = Table(box=SIMPLE_HEAD, title="gIoU by kind of question")
-    for name in ("data", "kind"):
-        table.add_column(name)
-    for name in ("questions", *(MODE_LABELS[mode] for mode in modes)):
-        table.add_column(name, justify="right")
-    for data, results in by_data.items():
-        table.add_section()
-        for kind, scores in next(iter(results.values()))["by_type"].items():
-            cells = [
-                _number(results[mode]["by_type"][kind]["giou"]) if mode in results else "" for mode in modes
-            ]
-            table.add_row(data, kind, str(scores["samples"]), *cells)
+def type_table(results: dict[str, dict]) -> Table:
+    """gIoU of each kind of question, a column per mode; `results` are those of one data by mode."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("kind of question", min_width=LABEL_WIDTH)
+    table.add_column("questions", justify="right")
+    for mode in results:
+        table.add_column(f"gIoU, {MODE_LABELS[mode]}", justify="right")
+    for kind, scores in next(iter(results.values()))["by_type"].items():
+        gious = [_number(result["by_type"][kind]["giou"]) for result in results.values()]
+        table.add_row(kind, str(scores["samples"]), *gious)
     return table
 
 

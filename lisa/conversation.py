@@ -101,7 +101,9 @@ def write(conversation: Conversation, template: Template) -> list[Span]:
     for index, turn in enumerate(conversation.turns):
         if turn.role == "assistant":
             before, after = template.assistant
-            spans += [Span(before, learned=False), Span(turn.text + after, learned=True)]
+            cue = before.rstrip()
+            # The blank after the cue may be a token of its own, which generation has to produce.
+            spans += [Span(cue, learned=False), Span(before[len(cue) :] + turn.text + after, learned=True)]
             continue
         before, after = template.user
         head, tail = template.first_user if index == 0 else ("", "")

@@ -27,8 +27,8 @@ class TokenGrounding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(2.3))
-        self.bias = nn.Parameter(torch.tensor(-2.0))
+        self.log_scale = nn.Parameter(torch.tensor([2.3]))  # one element each: DeepSpeed cannot broadcast a scalar
+        self.bias = nn.Parameter(torch.tensor([-2.0]))
 
     def forward(self, tokens: Tensor, words: Tensor) -> Tensor:
         """tokens (M, P, D) of each name's image, words (M, D) -> logits (M, P)."""

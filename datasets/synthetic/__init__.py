@@ -1,1 +1,5 @@
 """A small drawn world, written to disk in the official formats of the real data sets."""
+
+from datasets.synthetic.render import render_world
+
+__all__ = ["render_world"]

@@ -86,12 +86,14 @@ def _sky(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     for _ in range(int(rng.integers(1, 5))):
         _add_cloud(cover, rng, span)
     cover = cv2.GaussianBlur(cover, (0, 0), 2.0)[..., None] * 0.55
-    return image + cover * (0.5 * low + 0.5 * np.float32(255) - image) * (0.35 if scene.light == "night" else 1)
+    return image + cover * (0.5 * low + 0.5 * np.float32(255) - image) * (
+        0.35 if scene.light == "night" else 1
+    )
 
 
 def _add_cloud(cover: np.ndarray, rng: np.random.Generator, span: float) -> None:
     """Three flat ellipses side by side, added to `cover` in place."""
-    height, width = cover.shape
+    width = cover.shape[1]
     x, y, r = rng.uniform(0, width), rng.uniform(0.1, 0.8) * span, rng.uniform(0.04, 0.08) * width
     for dx, scale in ((-0.9, 0.7), (0.0, 1.0), (0.9, 0.75)):
         centre = (int(x + dx * r), int(y))
@@ -121,4 +123,3 @@ def _noise(
     rows, columns = (grain, grain) if isinstance(grain, int) else grain
     small = rng.standard_normal((height // rows + 2, width // columns + 2), dtype=np.float32)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(strength)
-

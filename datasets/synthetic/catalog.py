@@ -1,4 +1,4 @@
-"""What there is in the world: classes, colours, stuff, properties, and the pairs that training never shows."""
+"""What there is in the world: classes, colours, stuff, properties, and pairs that training never shows."""
 
 from __future__ import annotations
 
@@ -120,6 +120,9 @@ PROPERTIES: dict[str, Property] = {
     "play": _property("ball"),
     "travel": _property("car bus boat airplane"),
 }
+
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
 
 def with_article(noun: str) -> str:

@@ -9,14 +9,13 @@ import numpy as np
 
 from datasets.synthetic.backdrop import TINTS, draw_backdrop
 from datasets.synthetic.catalog import CLASS_BY_NAME, COLOURS
-from datasets.synthetic.scene import Scene, Thing, sample_scene, scene_rng
+from datasets.synthetic.scene import Scene, Thing, scene_rng
 from datasets.synthetic.shapes import SHAPES
 
 SUPERSAMPLING = 3
 MIN_PIECE = 6  # pixels; smaller crumbs of a mask are dropped
 CLEAR_SHARE = 0.35
 CLEAR_PIXELS = 120
-MAX_ATTEMPTS = 50
 
 # Paints that do not depend on the colour of the thing, RGB.
 PAINTS = {
@@ -76,15 +75,6 @@ class _Patch:
     parts: dict[str, np.ndarray]  # (h, w) bool
 
 
-def make_picture(seed: int, index: int) -> Picture:
-    """Picture `index` of the world `seed`: the first try in which no thing is lost behind another."""
-    for attempt in range(MAX_ATTEMPTS):
-        picture = draw_scene(sample_scene(seed, index, attempt))
-        if len(picture.things) >= 2 and all(t.visibility >= 0.12 and t.area >= 40 for t in picture.things):
-            return picture
-    raise AssertionError(f"no scene with visible things in {MAX_ATTEMPTS} tries, seed {seed}, index {index}")
-
-
 def draw_scene(scene: Scene) -> Picture:
     """The picture of a scene, light and a little grain included."""
     backdrop = draw_backdrop(scene)
@@ -114,7 +104,10 @@ def _see(index: int, scene: Scene, patches: list[_Patch], owner: np.ndarray) -> 
     return SeenThing(
         thing=scene.things[index],
         mask=mask,
-        parts={name: _paste(_without_crumbs(part & visible), patch, owner.shape) for name, part in patch.parts.items()},
+        parts={
+            name: _paste(_without_crumbs(part & visible), patch, owner.shape)
+            for name, part in patch.parts.items()
+        },
         full_area=int(solid.sum()),
         hidden_by={int(b): int(c) for b, c in zip(before, counts, strict=True)},
         area=len(rows),
@@ -142,7 +135,7 @@ def _without_crumbs(mask: np.ndarray) -> np.ndarray:
 def _thing_patch(thing: Thing, scene: Scene) -> _Patch:
     """Drawn large, then averaged down, so that edges are smooth and a pixel is in when half of it is."""
     half = int(np.ceil(0.62 * thing.size)) + 2
-    left, top = int(round(thing.x)) - half, int(round(thing.y)) - half
+    left, top = round(thing.x) - half, round(thing.y) - half
     side = 2 * half * SUPERSAMPLING
     colour = np.zeros((side, side, 3), np.float32)
     alpha = np.zeros((side, side), np.float32)
@@ -168,7 +161,12 @@ def _thing_patch(thing: Thing, scene: Scene) -> _Patch:
 
 
 def _cut(
-    scene: Scene, left: int, top: int, premultiplied: np.ndarray, alpha: np.ndarray, parts: dict[str, np.ndarray]
+    scene: Scene,
+    left: int,
+    top: int,
+    premultiplied: np.ndarray,
+    alpha: np.ndarray,
+    parts: dict[str, np.ndarray],
 ) -> _Patch:
     """Average down to the final size and drop what lies outside of the picture."""
     side = alpha.shape[0] // SUPERSAMPLING

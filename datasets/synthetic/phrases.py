@@ -1,14 +1,18 @@
-"""Every wording of the world, in tables: kind -> phrasings that training shows, and those kept for val and test.
+"""Every wording of the world, in tables: kind -> phrasings of training, and those kept for val and test.
 
-A kept phrasing is made of words that training shows in others. Referring phrases are lower-case without punctuation.
+A kept phrasing is made of words that training shows in others.
+Referring phrases are lower-case, without punctuation.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+from datasets.synthetic.catalog import CLASS_BY_NAME, CLASSES, COLOURS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +70,26 @@ def _corner(name: str) -> Wording:
 def _extreme(*words: str) -> Wording:
     first, second = words
     return Wording(
-        train=(f"{first} {{noun}}", f"the {first} {{noun}}", f"the {second} {{noun}}", f"the {{noun}} that is the {first}"),
+        train=(
+            f"{first} {{noun}}",
+            f"the {first} {{noun}}",
+            f"the {second} {{noun}}",
+            f"the {{noun}} that is the {first}",
+        ),
         kept=(f"the {{noun}} that is the {second}",),
+    )
+
+
+def _comparison(*words: str) -> Wording:
+    first, second = words
+    return Wording(
+        train=(
+            f"{first} {{noun}}",
+            f"the {first} {{noun}}",
+            f"the {second} {{noun}}",
+            f"the {{noun}} that is {first}",
+        ),
+        kept=(f"the {{noun}} that is {second}",),
     )
 
 
@@ -85,7 +107,9 @@ def _relation(*words: str) -> Wording:
 
 
 REFERRING: dict[str, Wording] = {
-    "class": Wording(train=("{noun}", "the {noun}", "the only {noun}", "the one {noun}"), kept=("only {noun}",)),
+    "class": Wording(
+        train=("{noun}", "the {noun}", "the only {noun}", "the one {noun}"), kept=("only {noun}",)
+    ),
     "attribute": Wording(
         train=("{colour} {cls}", "the {colour} {cls}", "the {cls} that is {colour}", "the {cls} in {colour}"),
         kept=("{cls} that is {colour}",),
@@ -99,13 +123,18 @@ REFERRING: dict[str, Wording] = {
     "place.bottom left": _corner("bottom left"),
     "place.bottom right": _corner("bottom right"),
     "place.middle": Wording(
-        train=("{noun} in the middle", "the {noun} in the middle", "the middle {noun}", "the {noun} in the centre"),
+        train=(
+            "{noun} in the middle",
+            "the {noun} in the middle",
+            "the middle {noun}",
+            "the {noun} in the centre",
+        ),
         kept=("{noun} in the centre",),
     ),
     "size.largest": _extreme("biggest", "largest"),
     "size.smallest": _extreme("smallest", "tiniest"),
-    "size.larger": _extreme("bigger", "larger"),
-    "size.smaller": _extreme("smaller", "tinier"),
+    "size.larger": _comparison("bigger", "larger"),
+    "size.smaller": _comparison("smaller", "tinier"),
     "relation.left": _relation("left of", "to the left of", "on the left of"),
     "relation.right": _relation("right of", "to the right of", "on the right of"),
     "relation.above": _relation("above", "higher than", "over"),
@@ -118,7 +147,12 @@ REFERRING: dict[str, Wording] = {
         kept=("the only thing {that}",),
     ),
     "part": Wording(
-        train=("{part} of the {owner}", "the {part} of the {owner}", "the {part} on the {owner}", "the {owner} {part}"),
+        train=(
+            "{part} of the {owner}",
+            "the {part} of the {owner}",
+            "the {part} on the {owner}",
+            "the {part} that the {owner} has",
+        ),
         kept=("{part} on the {owner}",),
     ),
 }
@@ -150,19 +184,28 @@ SHORT: dict[str, Wording] = {
         kept=("all {that}",),
     ),
     "plural": Wording(
-        train=("all the {nouns}", "every {noun}", "each {noun}", "all of the {nouns}"), kept=("each of the {nouns}",)
+        train=("all the {nouns}", "every {noun}", "each {noun}", "all of the {nouns}"),
+        kept=("each of the {nouns}",),
     ),
     "odd_one_out": Wording(
-        train=("the odd one out", "the thing that differs from the others", "the one that is not like the others"),
+        train=(
+            "the odd one out",
+            "the thing that differs from the others",
+            "the one that is not like the others",
+        ),
         kept=("the thing that is not like the others",),
     ),
     "hidden": Wording(
-        train=("the thing hidden behind the {anchor}", "what is behind the {anchor}", "the thing partly behind the {anchor}"),
-        kept=("what is hidden behind the {anchor}",),
+        train=(
+            "the thing hidden behind the {anchor}",
+            "the thing behind the {anchor}",
+            "the thing partly behind the {anchor}",
+        ),
+        kept=("something hidden behind the {anchor}",),
     ),
     "extreme": Wording(
-        train=("the {most} thing {that}", "the {most} of all things {that}", "the {most} one {that}"),
-        kept=("the {most} of the things {that}",),
+        train=("the {most} thing {that}", "the {most} of everything {that}", "the {most} one {that}"),
+        kept=("the one that is the {most} of everything {that}",),
     ),
 }
 
@@ -206,30 +249,42 @@ SENTENCES: dict[str, Wording] = {
     "extreme": Wording(
         train=(
             "Which is the {most} thing {that}?",
-            "Of all things {that}, which one is the {most}?",
+            "Of everything {that}, which one is the {most}?",
             "Somebody is looking for the {most} thing {that}. Where is it?",
             "Find everything {that}. Which one is the {most}?",
         ),
-        kept=("Which one is the {most} of all things {that}?",),
+        kept=("Which one is the {most} of everything {that}?",),
     ),
 }
 
 # Sentences that only one property calls for, beside SENTENCES["property"].
 PROPERTY_SENTENCES: dict[str, Wording] = {
     "sails": Wording(
-        train=("What could carry people over the water?", "We want to cross the water and keep our feet dry. What should we take?"),
+        train=(
+            "What could carry people over the water?",
+            "We want to cross the water and keep our feet dry. What should we take?",
+        ),
         kept=("What should people take to cross the water?",),
     ),
     "light": Wording(
-        train=("Which of these would still be of use after dark?", "It is getting dark and somebody wants to read. What would help?"),
+        train=(
+            "Which of these would still be of use after dark?",
+            "It is getting dark and somebody wants to read. What would help?",
+        ),
         kept=("What would help somebody to read after dark?",),
     ),
     "fly": Wording(
-        train=("What in this picture could leave the ground and fly?", "Which of these could go over the mountains through the air?"),
+        train=(
+            "What in this picture could leave the ground and fly?",
+            "Which of these could go over the mountains through the air?",
+        ),
         kept=("Which of these could leave the ground?",),
     ),
     "flight": Wording(
-        train=("Somebody wants to travel to another country in a few hours. What should they take?", "What needs a pilot?"),
+        train=(
+            "Somebody wants to travel to another country in a few hours. What should they take?",
+            "What needs a pilot?",
+        ),
         kept=("What should they take to another country?",),
     ),
     "eat": Wording(
@@ -241,11 +296,17 @@ PROPERTY_SENTENCES: dict[str, Wording] = {
         kept=("Which of these would live under the water?",),
     ),
     "wheels": Wording(
-        train=("What could drive along the road on its wheels?", "Which of these would need new wheels one day?"),
+        train=(
+            "What could drive along the road on its wheels?",
+            "Which of these would need new wheels one day?",
+        ),
         kept=("Which of these could drive on wheels?",),
     ),
     "rain": Wording(
-        train=("It starts to rain on the way home. What should we open?", "What would keep my head dry on the way in the rain?"),
+        train=(
+            "It starts to rain on the way home. What should we open?",
+            "What would keep my head dry on the way in the rain?",
+        ),
         kept=("What should we open in the rain?",),
     ),
     "drink": Wording(
@@ -253,7 +314,10 @@ PROPERTY_SENTENCES: dict[str, Wording] = {
         kept=("What could hold juice for somebody?",),
     ),
     "sit": Wording(
-        train=("My legs are tired. What is made to sit on?", "What would help somebody who cannot stand any more?"),
+        train=(
+            "My legs are tired. What is made to sit on?",
+            "What would help somebody who cannot stand any more?",
+        ),
         kept=("What is made for tired legs?",),
     ),
     "plant": Wording(
@@ -261,11 +325,17 @@ PROPERTY_SENTENCES: dict[str, Wording] = {
         kept=("What here grows and has roots?",),
     ),
     "sleep": Wording(
-        train=("Where could people sleep for the night?", "Where could a family go inside and spend the night?"),
+        train=(
+            "Where could people sleep for the night?",
+            "Where could a family go inside and spend the night?",
+        ),
         kept=("Where could a family sleep?",),
     ),
     "animal": Wording(
-        train=("Which of these have eyes and can move on their own?", "What would a friend of animals look at?"),
+        train=(
+            "Which of these have eyes and can move on their own?",
+            "What would a friend of animals look at?",
+        ),
         kept=("Which of these are animals that can move?",),
     ),
     "alive": Wording(
@@ -273,18 +343,27 @@ PROPERTY_SENTENCES: dict[str, Wording] = {
         kept=("Which of these are alive?",),
     ),
     "play": Wording(
-        train=("The children want to play a game. What could they throw and catch?", "What would a team kick in a game?"),
+        train=(
+            "The children want to play a game. What could they throw and catch?",
+            "What would a team kick in a game?",
+        ),
         kept=("What could the children kick in a game?",),
     ),
     "travel": Wording(
-        train=("What could people travel in?", "Somebody wants to go to another town. What could take them there?"),
+        train=(
+            "What could people travel in?",
+            "Somebody wants to go to another town. What could take them there?",
+        ),
         kept=("What could take people to another town?",),
     ),
 }
 
 # Why a thing has the property: "{The lamp} {gives light, so it would help after dark}."
 EXPLANATIONS: dict[str, tuple[str, str]] = {
-    "sails": ("floats, so it can carry people over the water", "float, so they can carry people over the water"),
+    "sails": (
+        "floats, so it can carry people over the water",
+        "float, so they can carry people over the water",
+    ),
     "light": ("gives light, so it would help after dark", "give light, so they would help after dark"),
     "fly": ("has wings, so it can fly", "have wings, so they can fly"),
     "flight": ("takes people through the air", "take people through the air"),
@@ -298,17 +377,46 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     "sleep": ("has room inside, so people can sleep in it", "have room inside, so people can sleep in them"),
     "animal": ("is an animal", "are animals"),
     "alive": ("is alive", "are alive"),
-    "play": ("can be thrown and caught, so it is good for a game", "can be thrown and caught, so they are good for a game"),
+    "play": (
+        "can be thrown and caught, so it is good for a game",
+        "can be thrown and caught, so they are good for a game",
+    ),
     "travel": ("can take people to another place", "can take people to another place"),
 }
 
 
 def tables() -> dict[str, Wording]:
     """Every table of sentences by one name each, for the record in world.json and for tests."""
-    named = {"referring": REFERRING, "short": SHORT, "sentence": SENTENCES, "property sentence": PROPERTY_SENTENCES}
+    named = {
+        "referring": REFERRING,
+        "short": SHORT,
+        "sentence": SENTENCES,
+        "property sentence": PROPERTY_SENTENCES,
+    }
     return {f"{table} {kind}": wording for table, kinds in named.items() for kind, wording in kinds.items()}
 
 
+def _any_of(words: Iterable[str]) -> str:
+    return f"(?:{'|'.join(sorted(set(words)))})"
+
+
+_CLASS, _COLOUR = _any_of([*CLASS_BY_NAME, "thing"]), _any_of(COLOURS)
+_CLASSES = _any_of([*(cls.plural for cls in CLASSES), "things"])
+# What may fill a slot; those that are not named here take anything.
+_FILLINGS = {
+    "cls": _CLASS,
+    "colour": _COLOUR,
+    "noun": f"(?:{_COLOUR} )?{_CLASS}",
+    "nouns": f"(?:{_COLOUR} )?{_CLASSES}",
+    "anchor": f"(?:{_COLOUR} )?{_CLASS}",
+    "part": _any_of(part for cls in CLASSES for part in cls.parts),
+    "that": "that .+",
+}
+
+
 def as_pattern(phrasing: str) -> re.Pattern[str]:
-    """A pattern that matches exactly the sentences of a phrasing, whatever fills its slots."""
-    return re.compile(re.sub(r"\\\{\w+\\\}", "(.+)", re.escape(phrasing)))
+    """A pattern that matches, whole, the sentences of a phrasing and those of no other."""
+    pieces = re.split(r"\{(\w+)\}", phrasing)
+    return re.compile(
+        "".join(_FILLINGS.get(piece, ".+") if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
+    )

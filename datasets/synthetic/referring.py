@@ -23,10 +23,18 @@ from datasets.synthetic.phrases import PROPERTY_CLAUSES, REFERRING
 from datasets.synthetic.scene import scene_rng
 
 SENTENCES_PER_REF = 3
-PART_SHARE = 0.11
+PART_SHARE = 0.1
 MIN_PART_PIXELS = 80
 # How often each kind is chosen where all are possible.
-KIND_WEIGHTS = {"class": 8, "attribute": 15, "place": 25, "size": 15, "relation": 25, "property": 7, "part": 5}
+KIND_WEIGHTS = {
+    "class": 30,
+    "attribute": 45,
+    "place": 19,
+    "size": 22,
+    "relation": 26,
+    "property": 9,
+    "part": 5,
+}
 # How often a description is chosen; "thing" says least and is left for when it must be.
 NOUN_WEIGHTS = (3.0, 3.0, 1.5, 0.8)
 
@@ -104,7 +112,9 @@ def _name_candidates(picture: Picture, index: int) -> Iterator[_Candidate]:
     if len(by_class.members) == 1:
         yield _Candidate(type="class", table="class", slots={"noun": thing.cls})
     elif len(by_both.members) == 1:
-        yield _Candidate(type="attribute", table="attribute", slots={"colour": thing.colour, "cls": thing.cls})
+        yield _Candidate(
+            type="attribute", table="attribute", slots={"colour": thing.colour, "cls": thing.cls}
+        )
 
 
 def _shared_nouns(picture: Picture, index: int) -> list[tuple[Noun, float]]:

@@ -101,15 +101,15 @@ def sample_scene(seed: int, index: int, attempt: int = 0) -> Scene:
 def _sample_size(rng: np.random.Generator) -> tuple[int, int]:
     """(height, width) in pixels: longest side 192 to 320, mostly landscape, at most 1.6 to 1."""
     longest = int(rng.integers(192, 321))
-    shortest = int(round(longest / rng.uniform(1.05, 1.6)))
+    shortest = round(longest / rng.uniform(1.05, 1.6))
     return (longest, shortest) if rng.random() < 0.15 else (shortest, longest)
 
 
 def _sample_pairs(rng: np.random.Generator, split: str) -> list[tuple[str, str]]:
     """(class, colour) of each thing, with classes and colours that come back within the scene."""
-    count = int(rng.choice([2, 3, 4, 5, 6, 7], p=[0.05, 0.18, 0.27, 0.26, 0.16, 0.08]))
-    classes = list(rng.choice(CLASS_NAMES, size=int(rng.integers(2, 4)), replace=False))
-    colours = list(rng.choice(COLOUR_NAMES, size=int(rng.integers(2, 5)), replace=False))
+    count = int(rng.choice([2, 3, 4, 5, 6, 7], p=[0.03, 0.14, 0.26, 0.28, 0.19, 0.1]))
+    classes = list(rng.choice(CLASS_NAMES, size=int(rng.integers(2, 5)), replace=False))
+    colours = list(rng.choice(COLOUR_NAMES, size=int(rng.integers(2, 6)), replace=False))
     pairs: list[tuple[str, str]] = []
     if split == "composition":
         cls, colour = HELD_OUT_PAIRS[rng.integers(len(HELD_OUT_PAIRS))]
@@ -119,6 +119,9 @@ def _sample_pairs(rng: np.random.Generator, split: str) -> list[tuple[str, str]]
         return _odd_one_out(rng, count)
     while len(pairs) < count:
         pair = (str(rng.choice(classes)), str(rng.choice(colours)))
+        # Twins are welcome, but not so many that class and colour never suffice.
+        if pair in pairs and rng.random() < 0.5:
+            continue
         if pair in HELD_OUT_PAIRS and split != "composition":
             # A colour of the scene may be barred to all of its classes, so look further afield.
             pair = (pair[0], str(rng.choice(COLOUR_NAMES)))
@@ -135,7 +138,9 @@ def _odd_one_out(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
     rest = int(rng.integers(2, 4))
     same = [pair for pair in allowed if pair[axis] == common]
     some = [same[i] for i in rng.choice(len(same), size=rest, replace=False)]
-    others = [pair for pair in allowed if pair[axis] != common and pair[1 - axis] in {p[1 - axis] for p in some}]
+    others = [
+        pair for pair in allowed if pair[axis] != common and pair[1 - axis] in {p[1 - axis] for p in some}
+    ]
     chosen = [some[i % rest] for i in range(count - 1)]
     return [*chosen, others[rng.integers(len(others))]]
 
@@ -178,7 +183,9 @@ def _place_things(rng: np.random.Generator, pairs: list[tuple[str, str]], frame:
         for attempt in range(30):
             # After some tries only a small thing has a chance to fit.
             big = rng.random() < 0.45 and attempt < 12
-            thing = _sample_thing(rng, cls, colour, frame, BIG if big else SMALL, near if attempt < 15 else None)
+            thing = _sample_thing(
+                rng, cls, colour, frame, BIG if big else SMALL, near if attempt < 15 else None
+            )
             limit = 0.55 if near is not None and attempt < 15 else 0.06
             if all(_overlap(thing, other) <= limit for other in things):
                 things.append(thing)

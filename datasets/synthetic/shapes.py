@@ -35,21 +35,32 @@ def _ellipse(paint: str, x: float, y: float, rx: float, ry: float, part: str | N
 def _arc(
     paint: str, x: float, y: float, rx: float, ry: float, start: float, end: float, part: str | None = None
 ) -> Shape:
-    """A segment of an ellipse, from `start` to `end` degrees clockwise from the right, closed by its chord."""
+    """A segment of an ellipse, from `start` to `end` degrees clockwise from the right, and its chord."""
     turn = np.deg2rad(np.linspace(start, end, 33))
     return Shape(points=np.stack([x + rx * np.cos(turn), y + ry * np.sin(turn)], 1), paint=paint, part=part)
 
 
 def _ring(
-    paint: str, x: float, y: float, outer: float, inner: float, start: float, end: float, part: str | None = None
+    paint: str,
+    x: float,
+    y: float,
+    outer: float,
+    inner: float,
+    start: float,
+    end: float,
+    part: str | None = None,
 ) -> Shape:
     """An open ring of even width."""
     turn = np.deg2rad(np.linspace(start, end, 25))
     unit = np.stack([np.cos(turn), np.sin(turn)], 1)
-    return Shape(points=np.concatenate([outer * unit, inner * unit[::-1]]) + (x, y), paint=paint, part=part)
+    return Shape(
+        points=np.concatenate([outer * unit, inner * unit[::-1]]) + np.array([x, y]), paint=paint, part=part
+    )
 
 
-def _rounded(paint: str, x0: float, y0: float, x1: float, y1: float, r: float, part: str | None = None) -> Shape:
+def _rounded(
+    paint: str, x0: float, y0: float, x1: float, y1: float, r: float, part: str | None = None
+) -> Shape:
     turn = np.deg2rad(np.linspace(0, 90, 7))
     corners = [(x1 - r, y1 - r, 0), (x0 + r, y1 - r, 90), (x0 + r, y0 + r, 180), (x1 - r, y0 + r, 270)]
     points = [
@@ -201,7 +212,10 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
         Shape(
             points=np.array(
                 [
-                    (0.42 * np.sin(t) * (1 + 0.08 * np.cos(t)), 0.09 - 0.36 * np.cos(t) + 0.12 * np.exp(-6 * t**2))
+                    (
+                        0.42 * np.sin(t) * (1 + 0.08 * np.cos(t)),
+                        0.09 - 0.36 * np.cos(t) + 0.12 * np.exp(-6 * t**2),
+                    )
                     for t in np.linspace(-np.pi, np.pi, 72, endpoint=False)
                 ]
             ),

@@ -12,7 +12,9 @@ _TOKENS_PER_IMAGE = {"llava": llava_tokens_per_image}
 
 
 def adapt(vlm: PreTrainedModel) -> Backbone:
-    """The interface for a loaded vision-language model."""
+    """The interface for a loaded vision-language model, also when peft has put adapters into it."""
+    if hasattr(vlm, "get_base_model"):
+        vlm = vlm.get_base_model()
     return _ADAPTERS[_family(vlm.config)](vlm)
 
 

@@ -64,6 +64,11 @@ def test_masks_of_any_size_meet_on_the_grid_and_the_result_fits_any_picture():
     assert stretched.dtype == bool
 
 
+def test_thin_targets_are_not_lost_on_the_grid():
+    line = box(640, 640, slice(None), slice(5, 6))  # one pixel of the ten that a cell is wide
+    assert np.array_equal(fit_mean_mask([line]), box(64, 64, slice(None), slice(0, 1)))
+
+
 def test_there_is_no_mean_mask_without_training_targets():
     assert fit_mean_mask([]) is None
     assert fit_mean_mask(iter([np.zeros((5, 5), bool)])) is None

@@ -205,9 +205,9 @@ def test_predictions_and_progress_are_told_everything_once_and_in_order(toy):
 def test_the_target_of_a_conversation_is_the_union_of_its_masks():
     sample = make_sample(1, {"a": strip_mask(0, 1), "b": strip_mask(2, 3), "c": strip_mask(4, 5)})
     sample.conversations = (
-        Conversation.of("?", "[SEG] and [SEG]."),
         Conversation.of("?", "There is none."),
+        Conversation.of("?", "[SEG] and [SEG]."),
         Conversation.of("?", "[SEG]."),
     )
     targets = list(conversation_targets(sample))
-    assert [target[0].nonzero()[0].tolist() for target in targets] == [[0, 2], [], [4]]
+    assert [target[0].nonzero()[0].tolist() for target in targets] == [[], [0, 2], [4]]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -24,14 +25,20 @@ def stage(toy, tmp_path, monkeypatch):
         toy.opened.append((dataset_dir, spec))
         return toy.validation_set
 
-    def load(path_or_name, device="auto", dtype="auto"):
-        toy.loaded.append((path_or_name, device))
+    def find_model(model):
+        if model == "lost-model":
+            raise FileNotFoundError("no model folder at lost-model")
+        return Path(model)
+
+    def load(model, device="auto", dtype="auto"):
+        toy.loaded.append((model, device))
         return toy.predictor
 
     validation = ModuleType("datasets.validation")
     validation.open_validation = open_validation
     monkeypatch.setitem(sys.modules, "datasets.validation", validation)
-    monkeypatch.setattr("lisa.load", load, raising=False)
+    monkeypatch.setattr("lisa.checkpoint.find_model", find_model)
+    monkeypatch.setattr("lisa.checkpoint.load", load)
     monkeypatch.chdir(tmp_path)
     return toy
 
@@ -46,7 +53,7 @@ def test_a_run_writes_the_report_that_it_returns(stage, tmp_path):
     assert report["model"] == "toy-model"
     assert [result["mode"] for result in report["results"]] == ["teacher_forced", "generated"] * 2
     assert stage.opened == [(stage.dataset_dir, "a|b|val"), (stage.dataset_dir, "a|b|testA")]
-    assert stage.loaded == [("toy-model", "auto")]
+    assert stage.loaded == [(Path("toy-model"), "auto")]
 
 
 def test_each_script_has_its_own_splits(stage):
@@ -78,7 +85,7 @@ def test_flags_reach_the_evaluation_with_hyphens_too(stage):
     assert (result["images"], result["images_in_data"]) == (2, 3)
     assert result["baselines"]["blind"] is None
     assert [numbers for _, numbers, _ in stage.predictor.calls] == [[1], [2]]
-    assert stage.loaded == [("toy-model", "cpu")]
+    assert stage.loaded == [(Path("toy-model"), "cpu")]
 
 
 def test_predictions_of_all_splits_and_modes_are_saved(stage, tmp_path):
@@ -119,10 +126,10 @@ def test_flags_that_do_not_parse_end_with_exit_code_2(stage, flags, capsys):
     assert stage.loaded == []
 
 
-def test_a_missing_kept_model_is_refused_with_its_path(stage, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "DEFAULT_MODEL", tmp_path / "models" / "tiny")
-    with pytest.raises(FileNotFoundError, match=r"models.tiny: the kept model is not there"):
-        refcoco.main(["--model", str(tmp_path / "models" / "tiny"), "--dataset_dir", str(stage.dataset_dir)])
+def test_a_missing_model_is_refused_before_any_data_is_opened(stage):
+    with pytest.raises(FileNotFoundError, match="no model folder at lost-model"):
+        refcoco.main(["--model", "lost-model", "--dataset_dir", str(stage.dataset_dir)])
+    assert stage.opened == []
 
 
 def test_the_default_world_is_rendered_once(stage, tmp_path, monkeypatch):

@@ -44,11 +44,10 @@ def test_the_commit_is_unknown_outside_a_repository_and_in_a_folder_of_another(r
     assert code_commit(repository / "unpacked") == "unknown"
 
 
-def test_paths_inside_the_checkout_are_shown_relative_and_names_as_they_are(tmp_path, monkeypatch):
-    assert display_path(CHECKOUT / "eval") == "eval"
-    assert display_path(tmp_path) == str(tmp_path)
+def test_paths_inside_the_checkout_are_shown_relative_and_others_as_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(CHECKOUT / "eval")
-    assert display_path("somebody/lisa-7b") == "somebody/lisa-7b"
+    assert display_path(CHECKOUT / "models" / "tiny") == display_path("../models/tiny") == "models/tiny"
+    assert display_path(tmp_path) == str(tmp_path)
 
 
 def test_a_report_is_written_whole_or_not_at_all(tmp_path):
@@ -59,7 +58,7 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"model": "a", "results": []}
 
 
-def printed(report, width=100) -> str:
+def printed(report, width=80) -> str:
     console = Console(file=io.StringIO(), width=width)
     print_report(report, console)
     return console.file.getvalue()
@@ -72,15 +71,16 @@ def test_the_tables_show_model_baselines_and_kinds(toy):
     text = printed(report)
     lines = [line.split() for line in text.splitlines()]
     assert "models/toy" in text
-    assert "3 pictures, 5 questions" in text
+    assert "toy|val  3 pictures, 5 questions" in text
     # gIoU 0.5, cIoU 12/46, P@k 2/5; everything: 1.8/5 and 36/100, no IoU above 1/2.
-    (generated,) = [line for line in lines if line[:2] == ["model,", "generated"]]
-    assert generated[2] == "0.500"
-    assert generated[4:] == ["0.261", "0.400", "0.400", "0.400"]
+    (generated,) = [line for line in lines if line[:1] == ["generated"]]
+    assert generated[1] == "0.500"
+    assert generated[3:] == ["0.261", "0.400", "0.400", "0.400"]
     (everything,) = [line for line in lines if line[:1] == ["everything"]]
     assert everything[1:] == ["0.360", "0.360", "0.000", "0.000", "0.000"]
-    (relation,) = [line for line in lines if "relation" in line]
-    assert relation == ["toy|val", "relation", "1", "0.500", "0.500"]
+    (relation,) = [line for line in lines if line[:1] == ["relation"]]
+    assert relation == ["relation", "1", "0.500", "0.500"]
+    assert "generated: 1 answers hold no mask" in text
 
 
 def test_a_baseline_that_is_not_known_is_a_dash_and_no_kinds_make_no_table(toy):

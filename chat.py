@@ -1,0 +1,153 @@
+"""Ask questions about a picture in a terminal; answers come with masks.
+
+One question:  python chat.py --image x.jpg --prompt "Which of these would float?" --out out/
+A talk:        python chat.py --image x.jpg      (/image PATH, /reset, /quit; what was said is remembered)
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # our `datasets` comes before Hugging Face's
+
+import numpy as np
+import tyro
+
+from datasets.images import read_image
+from lisa.allocator import keep_freed_memory
+from lisa.conversation import IMAGE_PLACEHOLDER, Conversation, Turn
+from lisa.results import Answer, save_masks
+
+HELP = "Type a question, or /image PATH for another picture, /reset to forget what was said, /quit to leave."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatArgs:
+    """Ask a picture questions; answers are words with a mask for everything they point at."""
+
+    image: str = ""
+    """The picture."""
+    prompt: str | None = None
+    """One question; without it, questions are read from the terminal."""
+    out: Path = Path("out")
+    """Folder for masks (PNG, 0 and 255) and an overlay of each answer."""
+    model: str = "tiny"
+    """A model's folder, or "tiny" for the one that comes with the checkout."""
+    device: str = "auto"
+    """auto, cuda, mps or cpu."""
+    max_new_tokens: int = 128
+    """Longest answer in tokens."""
+
+
+class Chat:
+    """A talk about one picture at a time."""
+
+    def __init__(self, args: ChatArgs) -> None:
+        from lisa.checkpoint import load
+
+        self.args = args
+        self.predictor = load(args.model, device=args.device)
+        self.path = Path()
+        self.image: np.ndarray | None = None
+        self.turns: tuple[Turn, ...] = ()
+        self.answers = 0
+
+    def look_at(self, path: str) -> None:
+        """Turn to another picture; what was said about the old one is forgotten."""
+        self.image = read_image(Path(path))
+        self.path, self.turns = Path(path), ()
+
+    def ask(self, question: str) -> Answer:
+        """Print the answer as it is made, and write its masks; remembered for the next question."""
+        if self.image is None:
+            raise ValueError("there is no picture yet; give one with --image or /image PATH")
+        if not question.strip():
+            raise ValueError("the question is empty; ask something, as in: where is the red boat?")
+        if any(token in question for token in (IMAGE_PLACEHOLDER,)):
+            raise ValueError(f"the question holds {IMAGE_PLACEHOLDER}, which stands for the picture; remove it")
+        text = question.strip() if self.turns else f"{IMAGE_PLACEHOLDER}\n{question.strip()}"
+        turns = (*self.turns, Turn("user", text))
+        stream = _Stream(self.predictor.processor.text.decode)
+        [[answer]] = self.predictor.generate(
+            [self.image], [[Conversation(turns)]], max_new_tokens=self.args.max_new_tokens, on_token=stream
+        )
+        print()
+        self.turns = (*turns, Turn("assistant", answer.text))
+        self._report(answer)
+        return answer
+
+    def _report(self, answer: Answer) -> None:
+        if not len(answer.masks):
+            print("(this answer points at nothing: no mask)")
+            return
+        stem = f"{self.path.stem}_{self.answers}"
+        self.answers += 1
+        written = save_masks(answer, self.image, self.args.out, stem)
+        for path, phrase, mask, score in zip(written, answer.phrases, answer.masks, answer.scores, strict=False):
+            print(f"  {path}  {mask.sum()} pixels, expected IoU {score:.2f}  {phrase}")
+        print(f"  {written[-1]}")
+
+    def loop(self) -> None:
+        """Read questions until /quit or the end of the input."""
+        print(HELP)
+        while True:
+            try:
+                line = input("> ").strip()
+            except (EOFError, KeyboardInterrupt):
+                print()
+                return
+            command, _, rest = line.partition(" ")
+            try:
+                if command == "/quit":
+                    return
+                if command == "/reset":
+                    self.turns = ()
+                elif command == "/image":
+                    self.look_at(rest.strip())
+                elif command.startswith("/"):
+                    print(HELP)
+                elif line:
+                    self.ask(line)
+            except (ValueError, OSError) as error:
+                print(f"error: {error}")
+
+
+class _Stream:
+    """Prints an answer while it grows."""
+
+    def __init__(self, decode) -> None:
+        self.decode, self.ids, self.shown = decode, [], 0
+
+    def __call__(self, conversation: int, token: int) -> None:
+        self.ids.append(token)
+        text = self.decode(self.ids)
+        if "\ufffd" not in text[self.shown :]:  # bytes of a character that is still incomplete
+            print(text[self.shown :], end="", flush=True)
+            self.shown = len(text)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Flags -> one answer, or a loop."""
+    args = tyro.cli(ChatArgs, args=argv, description=__doc__)
+    if args.prompt is not None and not args.image:
+        raise ValueError("--prompt asks about a picture: give one with --image")
+    keep_freed_memory()
+    if args.image:
+        read_image(Path(args.image))  # a bad file is told before the model loads
+    chat = Chat(args)
+    if args.image:
+        chat.look_at(args.image)
+    if args.prompt is None:
+        chat.loop()
+    else:
+        chat.ask(args.prompt)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
