@@ -5,50 +5,50 @@ Flags choose real data (--dataset_dir), a pretrained model (--version) and every
 
 from __future__ import annotations
 
-import itertools
+import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # our `datasets` comes before Hugging Face's
 
 from lisa.allocator import keep_freed_memory
 from lisa.arguments import TINY, TrainArgs, parse
 
+if TYPE_CHECKING:
+    from datasets.mixture import Mixture
+    from datasets.validation import ValidationSet
+    from lisa import Lisa, LisaProcessor, Predictor
+
+WORLD_IMAGES = 3000
 TOKENIZER_SAMPLES = 3000
+FREE_TO_CHANGE = ("resume", "overwrite", "workers", "print_freq", "local_rank", "log_base_dir", "dataset_dir")
 
 
 def main(argv: list[str] | None = None) -> dict:
     """Flags -> data, model, trainer -> train, save, validate; returns the report."""
-    from lisa.generation import Predictor
-
     args = parse(argv)
     keep_freed_memory()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    prepare_run_dir(args)
     mixture, validation_sets = open_data(args)
+    prepare_run_dir(args)
     model, processor = make_model(args, mixture)
-    if not args.eval_only:
-        train(args, model, processor, mixture, validation_sets)
-    return validate(args, Predictor(model, processor, name=args.exp_name), validation_sets) if validation_sets else {}
+    if args.eval_only:
+        from lisa import Predictor
+
+        return validate(args, Predictor(model, processor, name=args.version), validation_sets)
+    train(args, model, processor, mixture, validation_sets)
+    from lisa import load
+
+    return validate(args, load(args.run_dir / "model"), validation_sets)
 
 
-def prepare_run_dir(args: TrainArgs) -> None:
-    """Make the run's folder; an earlier run of the same name is continued or deleted only when asked."""
-    used = (args.run_dir / "metrics.jsonl").exists() or (args.run_dir / "checkpoints").exists()
-    if used and args.overwrite:
-        shutil.rmtree(args.run_dir)
-    elif used and not (args.resume or args.eval_only):
-        raise ValueError(
-            f"{args.run_dir} holds an earlier run: --resume continues it, --overwrite starts again, "
-            "--exp_name gives this run a folder of its own"
-        )
-    args.run_dir.mkdir(parents=True, exist_ok=True)
-
-
-def open_data(args: TrainArgs):
+def open_data(args: TrainArgs) -> tuple[Mixture, list[ValidationSet]]:
     """The training mixture and the validation sets, checked; the default world is rendered on first use."""
     from datasets.mixture import MixtureOptions, open_mixture
     from datasets.validation import open_validation
@@ -56,14 +56,43 @@ def open_data(args: TrainArgs):
     if args.dataset_dir == TINY.dataset_dir:
         from datasets.synthetic import render_world
 
-        render_world(args.dataset_dir, images=3000, seed=0)
+        render_world(args.dataset_dir, images=WORLD_IMAGES, seed=0)
+    specs = [] if args.no_eval else args.val_dataset.split("||")
+    validation_sets = [open_validation(args.dataset_dir, spec) for spec in specs]
     options = MixtureOptions(**{name: getattr(args, name) for name in MixtureOptions.__dataclass_fields__})
-    mixture = open_mixture(args.dataset_dir, options, args.seed)
-    specs = args.val_dataset.split("||")
-    return mixture, [] if args.no_eval else [open_validation(args.dataset_dir, spec) for spec in specs]
+    return open_mixture(args.dataset_dir, options, args.seed), validation_sets
 
 
-def make_model(args: TrainArgs, mixture):
+def prepare_run_dir(args: TrainArgs) -> None:
+    """Make the run's folder; an earlier run of the same name is continued or deleted only when asked."""
+    flags = args.run_dir / "flags.json"
+    if args.eval_only:
+        args.run_dir.mkdir(parents=True, exist_ok=True)
+        return
+    if flags.exists() and args.overwrite:
+        shutil.rmtree(args.run_dir)
+    now = {name: str(value) for name, value in asdict(args).items() if name not in FREE_TO_CHANGE}
+    if flags.exists():
+        before = json.loads(flags.read_text(encoding="utf-8"))
+        if not args.resume:
+            raise ValueError(
+                f"{args.run_dir} holds an earlier run: --resume continues it, --overwrite starts again, "
+                "--exp_name gives this run a folder of its own"
+            )
+        changed = [
+            f"--{name} {value} instead of {before.get(name)}"
+            for name, value in now.items()
+            if value != before.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"--resume continues {args.run_dir} with the flags it began with, but {', '.join(changed)}"
+            )
+    args.run_dir.mkdir(parents=True, exist_ok=True)
+    flags.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+
+
+def make_model(args: TrainArgs, mixture: Mixture) -> tuple[Lisa, LisaProcessor]:
     """Model and processor to start from, with the parts that learn chosen."""
     from lisa.start import start_model
     from lisa.trainable import choose_trainable
@@ -73,18 +102,20 @@ def make_model(args: TrainArgs, mixture):
     return model, processor
 
 
-def sentences(mixture):
+def sentences(mixture: Mixture) -> Iterator[str]:
     """What is said in the training data, for a tokenizer to learn from."""
     for i in range(TOKENIZER_SAMPLES):
         for conversation in mixture.sample(0, i).conversations:
             yield from (turn.text for turn in conversation.turns)
 
 
-def train(args: TrainArgs, model, processor, mixture, validation_sets) -> None:
+def train(
+    args: TrainArgs, model: Lisa, processor: LisaProcessor, mixture: Mixture, validation_sets: list[ValidationSet]
+) -> None:
     """All stages, then the model's folder; validates between epochs when asked."""
     from datasets.collate import collate
+    from lisa import Predictor
     from lisa.checkpoint import save
-    from lisa.trainable import merged_state_dict
     from lisa.trainer import Trainer
 
     trainer = Trainer(model, args, mixture.sample, partial(collate, processor=processor))
@@ -96,11 +127,11 @@ def train(args: TrainArgs, model, processor, mixture, validation_sets) -> None:
     save(model, processor, args.run_dir / "model", args.save_dtype)
 
 
-def validate(args: TrainArgs, predictor, validation_sets) -> dict:
+def validate(args: TrainArgs, predictor: Predictor, validation_sets: list[ValidationSet]) -> dict:
     """Score the model on every validation set, in both modes; writes report.json and predictions.png."""
     import numpy as np
 
-    from eval.benchmark import evaluate
+    from eval.cli import evaluate_with_progress
     from eval.predictions import PredictionPick
     from eval.report import make_report, print_report, write_report
     from eval.sheet import prediction_sheet
@@ -110,8 +141,10 @@ def validate(args: TrainArgs, predictor, validation_sets) -> dict:
         for mode in ("teacher_forced", "generated"):
             pick = PredictionPick(validation_set.num_samples, 6, np.random.default_rng(args.seed))
             options = {"batch_size": args.val_batch_size, "limit": args.val_limit or None, "seed": args.seed}
-            results.append(evaluate(predictor, validation_set, mode, predictions=pick, **options))
+            results.append(evaluate_with_progress(predictor, validation_set, mode, predictions=pick, **options))
             rows += pick.rows if mode == "generated" else []
+    if not results:
+        return {}
     report = make_report(predictor.name, results)
     write_report(report, args.run_dir / "report.json")
     print_report(report)
@@ -120,8 +153,6 @@ def validate(args: TrainArgs, predictor, validation_sets) -> dict:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    from eval.cli import exit_with_sentence
+
+    exit_with_sentence(main)

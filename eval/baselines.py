@@ -65,9 +65,7 @@ def fit_mean_mask(train_masks: Iterable[np.ndarray]) -> np.ndarray | None:
 def stretch(grid_mask: np.ndarray, sample: Sample) -> np.ndarray:
     """A mask on a grid, stretched over the sample's picture: (H, W) bool."""
     height, width = sample.image.shape[:2]
-    return cv2.resize(grid_mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(
-        bool
-    )
+    return cv2.resize(grid_mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def questions_of_others(

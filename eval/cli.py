@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -67,6 +68,11 @@ class EvalFlags:
         """The modes to score, in the order of the report."""
         return ("teacher_forced", "generated") if self.mode == "both" else (self.mode,)
 
+    @property
+    def options(self) -> dict:
+        """What `evaluate` takes over from the flags."""
+        return {name: getattr(self, name) for name in ("batch_size", "limit", "seed", "blind")}
+
 
 def parse_flags(description: str, default: EvalFlags, argv: Sequence[str] | None) -> EvalFlags:
     """Flags of the command line (`sys.argv` when None); both `--batch_size` and `--batch-size` are known."""
@@ -87,7 +93,7 @@ def run(flags: EvalFlags) -> dict:
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(PredictionFile(flags.save_predictions)) if flags.save_predictions else None
         results = [
-            _evaluate_with_progress(predictor, validation_set, mode, flags, sink)
+            evaluate_with_progress(predictor, validation_set, mode, predictions=sink, **flags.options)
             for validation_set in validation_sets
             for mode in flags.modes
         ]
@@ -139,25 +145,13 @@ def exit_with_sentence(main: Callable[[], object]) -> None:
         raise SystemExit(2) from None
 
 
-def _evaluate_with_progress(
-    predictor: Predictor,
-    validation_set: ValidationSet,
-    mode: Mode,
-    flags: EvalFlags,
-    sink: PredictionFile | None,
+def evaluate_with_progress(
+    predictor: Predictor, validation_set: ValidationSet, mode: Mode, *, limit: int | None = None, **options
 ) -> dict:
+    """`evaluate` with a progress bar; the options are those of `evaluate`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    total = len(validation_set) if flags.limit is None else min(flags.limit, len(validation_set))
+    total = len(validation_set) if limit is None else min(limit, len(validation_set))
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(f"{validation_set.spec}, {mode.replace('_', '-')}", total=total)
-        return evaluate(
-            predictor,
-            validation_set,
-            mode,
-            batch_size=flags.batch_size,
-            limit=flags.limit,
-            seed=flags.seed,
-            blind=flags.blind,
-            predictions=sink,
-            progress=lambda pictures: bar.advance(task, pictures),
-        )
+        advance = partial(bar.advance, task)
+        return evaluate(predictor, validation_set, mode, limit=limit, progress=advance, **options)

@@ -49,9 +49,7 @@ class Counts:
 
     def where(self, chosen: np.ndarray) -> Counts:
         """The samples for which `chosen`, (S,) bool, is true."""
-        return Counts(
-            intersection=self.intersection[chosen], union=self.union[chosen], picture=self.picture[chosen]
-        )
+        return Counts(intersection=self.intersection[chosen], union=self.union[chosen], picture=self.picture[chosen])
 
 
 def mask_overlap(prediction: np.ndarray, target: np.ndarray, ignore: np.ndarray) -> Overlap:

@@ -93,16 +93,24 @@ class PredictionFile:
 
 
 class PredictionPick:
-    """Keeps a few predictions, drawn evenly over a whole evaluation, in `rows` for `sheet.draw_sheet`."""
+    """Keeps a few predictions, drawn evenly over all that it is given, for `sheet.prediction_sheet`."""
 
     def __init__(self, num_samples: int, wanted: int, rng: np.random.Generator) -> None:
-        """Draw which `wanted` of the `num_samples` predictions to keep; all where there are fewer."""
-        self.rows: list[Prediction] = []
+        """Keep `wanted` predictions, or all where there are fewer; at most `num_samples` will come."""
+        self._wanted = wanted
+        # The smallest numbers win: an even draw also over an evaluation that ends early at its `limit`.
+        self._lots = rng.permutation(num_samples)
+        self._kept: dict[int, Prediction] = {}
         self._seen = 0
-        self._chosen = set(rng.permutation(num_samples)[:wanted].tolist())
+
+    @property
+    def rows(self) -> list[Prediction]:
+        """What was kept, in the order of the data."""
+        return list(self._kept.values())
 
     def write(self, prediction: Prediction) -> None:
-        """Keep the prediction if its turn was drawn."""
-        if self._seen in self._chosen:
-            self.rows.append(prediction)
+        """Keep the prediction while its lot is among the best."""
+        self._kept[self._seen] = prediction
         self._seen += 1
+        if len(self._kept) > self._wanted:
+            del self._kept[max(self._kept, key=lambda index: self._lots[index])]

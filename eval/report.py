@@ -66,9 +66,7 @@ def print_report(report: dict, console: Console | None = None) -> None:
     console.print(f"[bold]{escape(report['model'])}[/bold], code {report['commit']}")
     for data, results in _by_data(report).items():
         first = next(iter(results.values()))
-        console.print(
-            f"\n[bold]{escape(data)}[/bold]  {first['images']} pictures, {first['samples']} questions"
-        )
+        console.print(f"\n[bold]{escape(data)}[/bold]  {first['images']} pictures, {first['samples']} questions")
         console.print(score_table(results))
         if first["by_type"]:
             console.print(type_table(results))

@@ -34,9 +34,7 @@ class Tally:
     pictures: list[int] = field(default_factory=list)
     unknown: bool = False  # a sample could not be scored, so that nothing can be said of the whole
 
-    def add(
-        self, picture: int, prediction: np.ndarray | None, target: np.ndarray, ignore: np.ndarray
-    ) -> None:
+    def add(self, picture: int, prediction: np.ndarray | None, target: np.ndarray, ignore: np.ndarray) -> None:
         """Count one sample; masks are (H, W) bool, `prediction` is None where the data does not allow one."""
         if prediction is None:
             self.unknown = True
@@ -84,9 +82,7 @@ class Scoring:
         added = Counts.of(self._model.overlaps[first:], self._model.pictures[first:])
         return sample_ious(added).tolist()
 
-    def add_blind(
-        self, picture: int, sample: Sample, targets: list[np.ndarray], answers: list[Answer]
-    ) -> None:
+    def add_blind(self, picture: int, sample: Sample, targets: list[np.ndarray], answers: list[Answer]) -> None:
         """Score the model's answers to the questions of other pictures, one per conversation."""
         for target, answer in zip(targets, answers, strict=True):
             self._blind.add(picture, answer_mask(answer, sample), target, sample.ignore)
@@ -141,6 +137,5 @@ def _by_type(counts: Counts, kinds: np.ndarray) -> dict[str, dict]:
     """gIoU and samples of each kind of question that the data names, in alphabetical order."""
     of_kind = {str(kind): kinds == kind for kind in np.unique(kinds) if kind}
     return {
-        kind: {"giou": giou(counts.where(chosen)), "samples": int(chosen.sum())}
-        for kind, chosen in of_kind.items()
+        kind: {"giou": giou(counts.where(chosen)), "samples": int(chosen.sum())} for kind, chosen in of_kind.items()
     }

@@ -165,9 +165,7 @@ def _draw_paragraph(
     return top
 
 
-def _draw_badge(
-    draw: ImageDraw.ImageDraw, text: str, color: tuple[int, int, int], left: int, top: int
-) -> None:
+def _draw_badge(draw: ImageDraw.ImageDraw, text: str, color: tuple[int, int, int], left: int, top: int) -> None:
     """A short text on a coloured plate in the middle of the cell."""
     center = (left + CELL[0] // 2, top + CELL[1] // 2)
     box = draw.textbbox(center, text, font=SMALL.font, anchor="mm")

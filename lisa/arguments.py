@@ -85,6 +85,8 @@ class TrainArgs:
     """Weight of prompt against image embedding at each place, an auxiliary loss for mask decoders that start from nothing."""
     iou_loss_weight: float = 0.0
     """Weight of the decoder's own estimate of its IoU; the reference leaves the released one as it is."""
+    ground_loss_weight: float = 0.0
+    """Weight of image tokens against the names of masks (lisa/grounding.py), for vision towers that start from nothing."""
     mask_loss_size: Literal["original", "low_res"] = "original"
     """Compute mask losses at the picture's size, as the reference does, or on the decoder's grid."""
 
@@ -103,6 +105,8 @@ class TrainArgs:
     """AdamW, or Muon for the matrices (full precision weights and ZeRO stage 0 only)."""
     lr: float = 3e-4
     """Learning rate after the warm-up; it falls linearly to 0."""
+    muon_lr: float = 0.02
+    """The same for the matrices, with --optimizer muon."""
     warmup_steps: int = 100
     """Steps in which the learning rate rises."""
     beta1: float = 0.9
@@ -177,8 +181,8 @@ class TrainArgs:
             raise ValueError("--resume continues a run and --overwrite deletes it; choose one")
         if "new_tokens" in self.trainable and self.weight_decay:
             raise ValueError("--weight_decay would shrink the frozen rows beside --trainable new_tokens; set it to 0")
-        if self.version != "tiny" and self.grounding_steps:
-            raise ValueError("--grounding_steps needs a model built with a grounding head, which only 'tiny' has")
+        if self.grounding_steps and not self.ground_loss_weight:
+            raise ValueError("--grounding_steps trains the grounding head: add --ground_loss_weight 1")
 
 
 TINY = TrainArgs(
@@ -195,6 +199,7 @@ TINY = TrainArgs(
     num_classes_per_sample=8,
     name_targets=0.85,
     dense_loss_weight=2.0,
+    ground_loss_weight=1.0,
     iou_loss_weight=0.1,
     mask_loss_size="low_res",
     epochs=6,
@@ -203,9 +208,10 @@ TINY = TrainArgs(
     batch_size=8,
     grad_accumulation_steps=1,
     optimizer="muon",
-    lr=2e-3,
+    lr=3e-3,
+    muon_lr=0.02,
     warmup_steps=40,
-    precision="fp32",
+    precision="bf16_mixed",
     zero_stage=0,
     save_dtype="fp16",
 )
@@ -219,7 +225,7 @@ def parse(argv: Sequence[str] | None = None) -> TrainArgs:
 
     argv = list(sys.argv[1:] if argv is None else argv)
     version = TrainArgs.version
-    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+    for flag, value in zip(argv, [*argv[1:], ""], strict=False):
         if flag.startswith("--version="):
             version = flag.partition("=")[2]
         elif flag == "--version":

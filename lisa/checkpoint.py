@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from pathlib import Path
 
 import torch
+from huggingface_hub import save_torch_state_dict
 
 from lisa.config import LisaConfig
 from lisa.generation import Predictor
@@ -31,10 +34,41 @@ def load(model: str | Path, device: str = "auto", dtype: str = "auto") -> Predic
 
 
 def save(model: Lisa, processor: LisaProcessor, folder: str | Path, dtype: str = "fp32") -> None:
-    """Everything that `load` needs, in one folder; tensors as safetensors in the given dtype."""
-    weights = {name: tensor.to(_dtype(dtype)) for name, tensor in model.state_dict().items()}
-    model.save_pretrained(folder, state_dict=weights)
-    processor.save_pretrained(folder)
+    """Everything that `load` needs, in one folder: config, tokenizer, image processor, and weights in `dtype`.
+
+    Adapters are merged into the layers they adapt. The folder is written beside its place and moved there
+    whole; an older one goes only then.
+    """
+    folder = Path(folder)
+    unfinished, older = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
+    for leftover in (unfinished, older):
+        shutil.rmtree(leftover, ignore_errors=True)
+    config = copy.deepcopy(model.config)
+    config.architectures = [Lisa.__name__]
+    config.dtype = _dtype(dtype)
+    config.save_pretrained(unfinished)
+    processor.save_pretrained(unfinished)
+    tied = _tied_names(config)
+    weights = {name: tensor.to(_dtype(dtype)) for name, tensor in merged_state_dict(model).items() if name not in tied}
+    save_torch_state_dict(weights, unfinished)
+    if folder.exists():
+        folder.rename(older)
+    unfinished.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
+    """The weights as a plain model has them: adapters merged into the layers they adapt."""
+    if not hasattr(model.vlm, "merge_and_unload"):
+        return model.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("vlm.")}
+    merged = copy.deepcopy(model.vlm).merge_and_unload()
+    return own | {f"vlm.{name}": tensor for name, tensor in merged.state_dict().items()}
+
+
+def _tied_names(config: LisaConfig) -> set[str]:
+    """Weights that are another one's, by name; they are stored once."""
+    return {"vlm.lm_head.weight"} if config.tie_word_embeddings else set()
 
 
 def find_model(model: str | Path) -> Path:
@@ -43,9 +77,13 @@ def find_model(model: str | Path) -> Path:
     if not folder.is_dir() and (KEPT_MODELS / str(model)).is_dir():
         folder = KEPT_MODELS / str(model)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no model folder at {model}; train one with train_ds.py, or use one that is kept: tiny")
+        raise FileNotFoundError(
+            f"no model folder at {model}; train one with train_ds.py, or use one that is kept: tiny"
+        )
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no config.json; a LISA model folder is what train_ds.py writes to model/")
+        raise FileNotFoundError(
+            f"{folder} holds no config.json; a LISA model folder is what train_ds.py writes to model/"
+        )
     config = LisaConfig.get_config_dict(folder)[0]
     if config.get("model_type") != LisaConfig.model_type:
         raise ValueError(f"{folder} is a {config.get('model_type')!r} model, not a LISA model")

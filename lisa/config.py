@@ -25,8 +25,7 @@ class LisaConfig(PretrainedConfig):
     mask_loss_size: "original" computes mask losses at each picture's own size, as the reference does;
         "low_res" on the decoder's grid.
     *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off. The reference knows ce,
-        bce and dice.
-    grounding: whether the model has the head that phrase grounding trains (see `lisa.grounding`).
+        bce and dice; dense and ground bring a small head of their own.
     """
 
     model_type = "lisa"
@@ -47,13 +46,15 @@ class LisaConfig(PretrainedConfig):
         dice_loss_weight: float = 0.5,
         dense_loss_weight: float = 0.0,
         iou_loss_weight: float = 0.0,
-        grounding: bool = False,
+        ground_loss_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         if isinstance(vlm_config, dict):
             vlm_config = AutoConfig.for_model(**vlm_config)
         self.vlm_config = vlm_config if vlm_config is not None else AutoConfig.for_model("llava")
-        self.sam = asdict(SAM_PRESETS[sam] if isinstance(sam, str) else SamSize(**sam) if isinstance(sam, dict) else sam)
+        self.sam = asdict(
+            SAM_PRESETS[sam] if isinstance(sam, str) else SamSize(**sam) if isinstance(sam, dict) else sam
+        )
         self.seg_token_id = seg_token_id
         self.seg_state = _one_of("seg_state", seg_state, ("before", "at"))
         self.template = _one_of("template", template, tuple(TEMPLATES))
@@ -65,7 +66,7 @@ class LisaConfig(PretrainedConfig):
         self.dice_loss_weight = dice_loss_weight
         self.dense_loss_weight = dense_loss_weight
         self.iou_loss_weight = iou_loss_weight
-        self.grounding = grounding
+        self.ground_loss_weight = ground_loss_weight
         kwargs.setdefault("tie_word_embeddings", getattr(self.vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)
 

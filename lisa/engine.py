@@ -23,6 +23,7 @@ if not os.environ["DS_ACCELERATOR"]:
 
 def deepspeed_config(args: TrainArgs) -> dict[str, Any]:
     """LISA's DeepSpeed settings: ZeRO stage, precision, accumulation, clipping, warm-up and linear decay."""
+    peaks = [args.muon_lr, args.lr] if args.optimizer == "muon" else [args.lr]
     return {
         "train_micro_batch_size_per_gpu": args.batch_size,
         "gradient_accumulation_steps": args.grad_accumulation_steps,
@@ -43,8 +44,8 @@ def deepspeed_config(args: TrainArgs) -> dict[str, Any]:
             "type": "WarmupDecayLR",
             "params": {
                 "total_num_steps": args.total_steps,
-                "warmup_min_lr": 0,
-                "warmup_max_lr": args.lr,
+                "warmup_min_lr": [0.0] * len(peaks),
+                "warmup_max_lr": peaks,
                 "warmup_num_steps": args.warmup_steps,
                 "warmup_type": "linear",
             },
@@ -67,7 +68,12 @@ def start_engine(model: nn.Module, args: TrainArgs) -> Any:
             os.environ["LOCAL_RANK"] = "0"
             meeting = tempfile.NamedTemporaryFile(prefix="lisa-", delete=False)  # noqa: SIM115 - gloo wants a path
             deepspeed.init_distributed(
-                backend, auto_mpi_discovery=False, verbose=False, rank=0, world_size=1, init_method=f"file://{meeting.name}"
+                backend,
+                auto_mpi_discovery=False,
+                verbose=False,
+                rank=0,
+                world_size=1,
+                init_method=f"file://{meeting.name}",
             )
     optimizer = build_optimizer(model, args.optimizer, args.lr, (args.beta1, args.beta2), args.weight_decay)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(args))

@@ -105,9 +105,7 @@ class Predictor:
         ]
         return masks, output.scores.float().clamp(0, 1).tolist()
 
-    def _decode(
-        self, batch: Batch, max_new_tokens: int, on_token: Callable[[int, int], None] | None
-    ) -> list[_Said]:
+    def _decode(self, batch: Batch, max_new_tokens: int, on_token: Callable[[int, int], None] | None) -> list[_Said]:
         model, config = self.model, self.model.config
         eos = self.processor.tokenizer.eos_token_id
         decoding = self._prefill(batch)

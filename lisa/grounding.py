@@ -4,8 +4,8 @@ A name ("red car at the left") is the mean of its word embeddings, as a bag of w
 from names and their masks, without the language model's layers:
 
 - image tokens at the places of a thing point in the direction of its name, so that the language model reads
-  pictures in its own words (a sigmoid loss as in SigLIP, Zhai et al. 2023, on places instead of captions, as
-  in LSeg, Li et al. 2022, and GLIP, Li et al. 2022);
+  pictures in its own words (CLIP's softmax over cosines, Radford et al. 2021, with the places of a picture
+  instead of the captions of a batch; LSeg, Li et al. 2022, and GLIP, Li et al. 2022, learn likewise);
 - the name, through the final norm and `text_hidden_fcs`, prompts the mask decoder;
 - SAM's image embedding answers the prompt at every place (the dense loss of `lisa.modeling`).
 
@@ -23,17 +23,17 @@ from transformers import BaseImageProcessor
 
 
 class TokenGrounding(nn.Module):
-    """Scores image tokens against names: scaled cosine plus bias, both learned."""
+    """Scores image tokens against names: scaled cosine, the scale learned."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor([2.3]))  # one element each: DeepSpeed cannot broadcast a scalar
-        self.bias = nn.Parameter(torch.tensor([-2.0]))
+        # One element and not a scalar: DeepSpeed cannot broadcast those.
+        self.log_scale = nn.Parameter(torch.tensor([4.0]))
 
     def forward(self, tokens: Tensor, words: Tensor) -> Tensor:
         """tokens (M, P, D) of each name's image, words (M, D) -> logits (M, P)."""
         cosine = torch.einsum("mpd,md->mp", F.normalize(tokens, dim=-1), F.normalize(words, dim=-1))
-        return self.log_scale.exp() * cosine + self.bias
+        return self.log_scale.exp() * cosine
 
 
 def mean_words(embeddings: Tensor, lengths: Tensor) -> Tensor:
@@ -43,14 +43,12 @@ def mean_words(embeddings: Tensor, lengths: Tensor) -> Tensor:
 
 
 def token_grounding_loss(logits: Tensor, coverage: Tensor) -> Tensor:
-    """Binary cross entropy per name, places inside and outside weighing the same: (M,).
+    """How far the softmax over places is from the thing's own places, as a KL divergence per name: (M,).
 
-    logits, coverage (M, P); a place counts with the share of it that the mask covers.
+    logits, coverage (M, P); the wanted distribution is the coverage, scaled to sum 1.
     """
-    loss = F.binary_cross_entropy_with_logits(logits, coverage, reduction="none")
-    inside = (loss * coverage).sum(1) / coverage.sum(1).clamp_min(1e-6)
-    outside = (loss * (1 - coverage)).sum(1) / (1 - coverage).sum(1).clamp_min(1e-6)
-    return 0.5 * (inside + outside)
+    wanted = coverage / coverage.sum(1, keepdim=True).clamp_min(1e-6)
+    return F.kl_div(logits.log_softmax(1), wanted, reduction="none").sum(1)
 
 
 def pointing_accuracy(logits: Tensor, coverage: Tensor) -> Tensor:

@@ -33,6 +33,17 @@ def mask_bce_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (loss * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp_min(1e-6)
 
 
+def balanced_bce_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Binary cross entropy per mask, inside and outside of the target weighing the same: (N,).
+
+    Shapes as in `mask_bce_loss`. A small thing is not drowned by its surroundings.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").flatten(1)
+    inside = (targets * weights).flatten(1)
+    outside = ((1 - targets) * weights).flatten(1)
+    return 0.5 * sum((loss * side).sum(1) / side.sum(1).clamp_min(1e-4) for side in (inside, outside))
+
+
 def dice_loss(logits: Tensor, targets: Tensor, weights: Tensor, scale: float = 1000.0, eps: float = 1e-6) -> Tensor:
     """1 - dice coefficient of probabilities and targets, per mask: (N,) (Milletari et al. 2016).
 

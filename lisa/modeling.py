@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from lisa.backbones import Backbone, adapt
 from lisa.config import LisaConfig
 from lisa.grounding import TokenGrounding, mean_words, token_grounding_loss
-from lisa.losses import dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
+from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
 from lisa.packing import Rows
 from lisa.processing import Batch, Names, Targets
 from lisa.seg import build_text_hidden_fcs, gather_seg_states, image_of_seg, seg_positions, split_by_image
@@ -55,7 +55,7 @@ class Lisa(PreTrainedModel):
         width = config.sam_size.prompt_width
         if config.dense_loss_weight > 0:
             self.dense_prompt, self.dense_image = nn.Linear(width, width), nn.Conv2d(width, width, 1)
-        if config.grounding:
+        if config.ground_loss_weight > 0:
             self.token_grounding = TokenGrounding()
         self.post_init()
 
@@ -74,22 +74,25 @@ class Lisa(PreTrainedModel):
         """
         if stage == "grounding":
             return self.ground(batch)
-        hidden = self.hidden_states(batch.rows, self.backbone.image_tokens(batch.pixel_values))
+        image_tokens = self.backbone.image_tokens(batch.pixel_values)
+        hidden = self.hidden_states(batch.rows, image_tokens)
         positions = seg_positions(batch.rows, self.config.seg_token_id, self.config.seg_state)
         states = gather_seg_states(hidden, positions)
         image_of = image_of_seg(batch.rows, positions)
         masks = self.masks_from_states(states, image_of, batch.sam_pixels)
-        ce = text_loss(hidden, batch.rows.labels, self.backbone.logits)
-        return self._weigh({"ce": ce} | self.mask_losses(masks, image_of, batch.targets, batch.sizes))
+        terms = {"ce": text_loss(hidden, batch.rows.labels, self.backbone.logits)}
+        terms |= self.mask_losses(masks, image_of, batch.targets, batch.sizes)
+        if self.config.ground_loss_weight > 0:
+            terms["ground"] = self._token_grounding_loss(image_tokens, batch.names)
+        return self._weigh(terms)
 
     def ground(self, batch: Batch) -> dict[str, Tensor]:
         """Loss terms of phrase grounding (see `lisa.grounding`), for a batch with names."""
         names, targets = batch.names, batch.targets
-        words = self.word_states(names)
-        logits = self.token_logits(batch.pixel_values, names, words)
-        masks = self.masks_from_states(self.backbone.final_norm(words), names.image_of, batch.sam_pixels)
+        states = self.backbone.final_norm(self.word_states(names))
+        masks = self.masks_from_states(states, names.image_of, batch.sam_pixels)
         wanted, counts = targets.low_res[names.mask_index], targets.low_res_counts[names.image_of]
-        terms = {"ground": token_grounding_loss(logits, names.coverage).mean()}
+        terms = {"ground": self._token_grounding_loss(self.backbone.image_tokens(batch.pixel_values), names)}
         terms |= self._mask_terms([(masks.low_res.float(), wanted, counts)])
         return self._weigh(terms | self._auxiliary_terms(masks, wanted, counts))
 
@@ -145,7 +148,7 @@ class Lisa(PreTrainedModel):
         terms = {}
         if self.config.dense_loss_weight > 0:
             coarse, coarse_counts = (F.avg_pool2d(full[:, None], 4)[:, 0] for full in (targets, counts))
-            terms["dense"] = mean_over_masks([mask_bce_loss(self.dense_logits(masks), coarse, coarse_counts)])
+            terms["dense"] = mean_over_masks([balanced_bce_loss(self.dense_logits(masks), coarse, coarse_counts)])
         if self.config.iou_loss_weight > 0:
             terms["iou"] = mean_over_masks([iou_score_loss(masks.scores, masks.low_res, targets, counts)])
         return terms
@@ -164,9 +167,12 @@ class Lisa(PreTrainedModel):
         """(M, D): the mean word embedding of each name."""
         return mean_words(self.backbone.embed(names.ids), names.lengths)
 
-    def token_logits(self, pixel_values: Tensor, names: Names, words: Tensor) -> Tensor:
-        """(M, P): how well each image token fits each name of its picture."""
-        return self.token_grounding(self.backbone.image_tokens(pixel_values)[names.image_of], words).float()
+    def token_logits(self, image_tokens: Tensor, names: Names) -> Tensor:
+        """(M, P): how well each token of its picture fits each name; image_tokens is (B, P, D)."""
+        return self.token_grounding(image_tokens[names.image_of], self.word_states(names)).float()
+
+    def _token_grounding_loss(self, image_tokens: Tensor, names: Names) -> Tensor:
+        return mean_over_masks([token_grounding_loss(self.token_logits(image_tokens, names), names.coverage)])
 
     def _weigh(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = {
@@ -175,6 +181,6 @@ class Lisa(PreTrainedModel):
             "dice": self.config.dice_loss_weight,
             "dense": self.config.dense_loss_weight,
             "iou": self.config.iou_loss_weight,
-            "ground": 1.0,
+            "ground": self.config.ground_loss_weight,
         }
         return {"loss": sum(weights[name] * term for name, term in terms.items())} | terms

@@ -9,18 +9,10 @@ from torch import Tensor, nn
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) for weight matrices, AdamW for everything else, under one learning rate.
+    """Muon (Jordan et al. 2024) for weight matrices, AdamW for everything else; two parameter groups."""
 
-    Muon's update is scaled to the size of an AdamW update (Liu et al. 2025), so that one rate serves both.
-    """
-
-    def __init__(
-        self, matrices: list[Tensor], others: list[Tensor], lr: float, betas: tuple[float, float], weight_decay: float
-    ) -> None:
-        self.parts = [
-            torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=weight_decay),
-        ]
+    def __init__(self, matrices: list[Tensor], others: list[Tensor], **adamw: Any) -> None:
+        self.parts = [torch.optim.Muon(matrices, weight_decay=0.0), torch.optim.AdamW(others, **adamw)]
         # The groups are the parts' own, so a scheduler that writes into them reaches the parts.
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 
@@ -40,7 +32,7 @@ class MuonAdamW(torch.optim.Optimizer):
 def build_optimizer(
     model: nn.Module, name: str, lr: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.Optimizer:
-    """"adamw" or "muon" over the parameters of `model` that require a gradient.
+    """ "adamw" or "muon" over the parameters of `model` that require a gradient.
 
     Embeddings, vocabulary heads, convolutions, norms and biases are AdamW's in either case.
     """
@@ -54,4 +46,4 @@ def build_optimizer(
     }
     matrices = [parameter for parameter in trained if id(parameter) in hidden]
     others = [parameter for parameter in trained if id(parameter) not in hidden]
-    return MuonAdamW(matrices, others, lr, betas, weight_decay)
+    return MuonAdamW(matrices, others, lr=lr, betas=betas, weight_decay=weight_decay)

@@ -12,7 +12,7 @@ from lisa.conversation import SEG
 from lisa.tokenization import IM_END, IM_START
 
 VOCABULARY = 1024
-IMAGE_SIZE, PATCH_SIZE = 160, 16
+IMAGE_SIZE, PATCH_SIZE = 192, 16
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -85,5 +85,5 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LisaConfig:
         mask_loss_size="low_res",
         dense_loss_weight=2.0,
         iou_loss_weight=0.1,
-        grounding=True,
+        ground_loss_weight=1.0,
     )

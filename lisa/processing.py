@@ -133,7 +133,9 @@ class LisaProcessor:
         """B images (H, W, 3) uint8 RGB, their conversations and, to learn, masks (N, H, W) bool with ignore
         regions (H, W) bool and, to ground phrases, a name for each mask ("" has none)."""
         encoded = [[self.text.encode(conversation) for conversation in group] for group in conversations]
-        sam_pixels, sizes = zip(*(resize_and_pad(image, self.config.sam["image_size"]) for image in images), strict=True)
+        sam_pixels, sizes = zip(
+            *(resize_and_pad(image, self.config.sam["image_size"]) for image in images), strict=True
+        )
         counts = torch.tensor([0, *(len(group) for group in conversations)])
         return Batch(
             rows=pack_rows(encoded, self.packing, self.tokenizer.pad_token_id),
@@ -142,7 +144,7 @@ class LisaProcessor:
             sam_pixels=torch.stack(sam_pixels),
             sizes=sizes,
             targets=self._targets(masks, ignore, sizes) if masks is not None else None,
-            names=self._names(names, masks) if names is not None else None,
+            names=self._names(names, masks) if names is not None and self.config.ground_loss_weight > 0 else None,
         )
 
     def tower_pixels(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -157,7 +159,10 @@ class LisaProcessor:
         low_res = [
             masks_to_low_res(group, size, sam.image_size, sam.low_res) for group, size in zip(masks, sizes, strict=True)
         ]
-        counting = [masks_to_low_res(~region[None], size, sam.image_size, sam.low_res)[0] for region, size in zip(ignore, sizes, strict=True)]
+        counting = [
+            masks_to_low_res(~region[None], size, sam.image_size, sam.low_res)[0]
+            for region, size in zip(ignore, sizes, strict=True)
+        ]
         full = self.config.mask_loss_size == "original"
         return Targets(
             low_res=torch.cat(low_res),
@@ -166,23 +171,26 @@ class LisaProcessor:
             counts=tuple(torch.from_numpy(~region) for region in ignore) if full else (),
         )
 
-    def _names(self, names: Sequence[Sequence[str]], masks: Sequence[np.ndarray]) -> Names | None:
+    def _names(self, names: Sequence[Sequence[str]], masks: Sequence[np.ndarray]) -> Names:
+        """Each name of a picture once: several questions may be about the same thing."""
         grid = int(tokens_per_image(self.config.vlm_config) ** 0.5)
-        ids, mask_index, image_of, coverage = [], [], [], []
+        ids: list[Tensor] = []
+        mask_index: list[int] = []
+        image_of: list[int] = []
+        coverage = [torch.zeros(0, grid * grid)]
         first = 0
         for image, (group, group_masks) in enumerate(zip(names, masks, strict=True)):
-            named = [k for k, name in enumerate(group) if name]
+            named = list({name: k for k, name in enumerate(group) if name}.values())
             ids += [torch.tensor(self.tokenizer(" " + group[k], add_special_tokens=False).input_ids) for k in named]
             mask_index += [first + k for k in named]
             image_of += [image] * len(named)
             coverage.append(tower_coverage(group_masks[named], self.image_processor, grid))
             first += len(group)
-        if not ids:
-            return None
+        padded = pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id) if ids else None
         return Names(
-            ids=pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id),
-            lengths=torch.tensor([len(name) for name in ids]),
-            mask_index=torch.tensor(mask_index),
-            image_of=torch.tensor(image_of),
+            ids=padded if padded is not None else torch.zeros(0, 1, dtype=torch.int64),
+            lengths=torch.tensor([len(name) for name in ids], dtype=torch.int64),
+            mask_index=torch.tensor(mask_index, dtype=torch.int64),
+            image_of=torch.tensor(image_of, dtype=torch.int64),
             coverage=torch.cat(coverage),
         )

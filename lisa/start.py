@@ -48,7 +48,9 @@ def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
 def _from_llava(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     """A LLaVA-type model gains [SEG] and a SAM; the new rows start as the mean of the old ones."""
     if not args.vision_pretrained:
-        raise ValueError(f"--version {args.version} is a vision-language model: give SAM weights with --vision_pretrained")
+        raise ValueError(
+            f"--version {args.version} is a vision-language model: give SAM weights with --vision_pretrained"
+        )
     vlm = AutoModelForImageTextToText.from_pretrained(args.version, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(args.version)
     if tokenizer.pad_token is None:
@@ -62,7 +64,9 @@ def _from_llava(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     model = Lisa(config)
     model.vlm = vlm
     load_sam_weights(model.sam, args.vision_pretrained)
-    return model, LisaProcessor(config, tokenizer, AutoImageProcessor.from_pretrained(args.version), packing=args.packing)
+    return model, LisaProcessor(
+        config, tokenizer, AutoImageProcessor.from_pretrained(args.version), packing=args.packing
+    )
 
 
 def _apply(args: TrainArgs, config: LisaConfig) -> None:
@@ -72,5 +76,5 @@ def _apply(args: TrainArgs, config: LisaConfig) -> None:
     config.use_im_start_end = args.use_mm_start_end
     config.model_max_length = args.model_max_length
     config.mask_loss_size = args.mask_loss_size
-    for term in ("ce", "bce", "dice", "dense", "iou"):
+    for term in ("ce", "bce", "dice", "dense", "iou", "ground"):
         setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))

@@ -107,10 +107,14 @@ class ConversationTokenizer:
             forbidden = control | ({SEG} if turn.role == "user" else {IMAGE_PLACEHOLDER})
             for token in sorted(forbidden):
                 if token in turn.text:
-                    raise ValueError(f"the {turn.role}'s text holds {token}, which only the software may write; remove it")
+                    raise ValueError(
+                        f"the {turn.role}'s text holds {token}, which only the software may write; remove it"
+                    )
         pictures = sum(turn.text.count(IMAGE_PLACEHOLDER) for turn in conversation.turns)
         if pictures != 1:
-            raise ValueError(f"{IMAGE_PLACEHOLDER} must stand exactly once in a conversation, but stands {pictures} times")
+            raise ValueError(
+                f"{IMAGE_PLACEHOLDER} must stand exactly once in a conversation, but stands {pictures} times"
+            )
 
     def _image_ids(self) -> list[tuple[int, int]]:
         """(id, image index) of everything that one placeholder becomes."""

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
-import torch
-from torch import nn
-
 from lisa.arguments import TrainArgs
 from lisa.conversation import SEG
 from lisa.modeling import Lisa
@@ -34,7 +29,9 @@ def choose_trainable(model: Lisa, processor: LisaProcessor, args: TrainArgs) -> 
     names = list(PARTS[2:]) if args.trainable == "all" else [name for name in args.trainable.split(",") if name]
     unknown = sorted(set(names) - set(PARTS))
     if unknown or not names:
-        raise ValueError(f"--trainable {args.trainable!r}: {unknown or 'nothing'} is no part; choose from {', '.join(PARTS)}, or all")
+        raise ValueError(
+            f"--trainable {args.trainable!r}: {unknown or 'nothing'} is no part; choose from {', '.join(PARTS)}, or all"
+        )
     model.requires_grad_(False)
     parts = model.backbone.parts() | {
         "text_hidden_fcs": model.text_hidden_fcs,
@@ -75,12 +72,3 @@ def _insert_adapters(model: Lisa, processor: LisaProcessor, args: TrainArgs, *, 
     model.vlm = get_peft_model(model.vlm, config)
     for parameter in trained:
         parameter.requires_grad_(True)
-
-
-def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
-    """The weights as a plain model has them: adapters merged into the layers they adapt."""
-    if not hasattr(model.vlm, "merge_and_unload"):
-        return model.state_dict()
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("vlm.")}
-    merged: nn.Module = copy.deepcopy(model.vlm).merge_and_unload()
-    return own | {f"vlm.{name}": tensor for name, tensor in merged.state_dict().items()}

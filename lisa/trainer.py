@@ -70,7 +70,7 @@ class Trainer:
             )
         self.step += 1
         images = self.args.batch_size * self.args.grad_accumulation_steps * self.engine.world_size
-        return totals | {"lr": self.engine.get_lr()[0], "images_per_second": images / (time.perf_counter() - started)}
+        return totals | {"lr": self.engine.get_lr()[-1], "images_per_second": images / (time.perf_counter() - started)}
 
 
 class RunLog:

@@ -26,8 +26,8 @@ GROUNDS: tuple[tuple[str, ...], ...] = (
     ("sand", "water"),
     ("grass", "sand"),
 )
-SMALL = (0.17, 0.23)
-BIG = (0.33, 0.43)
+SMALL = (0.25, 0.31)
+BIG = (0.42, 0.54)
 MIN_SIZE = 22.0
 
 

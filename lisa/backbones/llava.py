@@ -60,4 +60,3 @@ class LlavaBackbone:
             "language_model": model.language_model,
             "embeddings": nn.ModuleList([self.vlm.get_input_embeddings(), self.vlm.lm_head]),
         }
-

@@ -21,9 +21,7 @@ def toy():
             types=("class", "absent"),
             things=np.stack([strip_mask(0, 5)]),
         ),
-        make_sample(
-            3, {"lamp": strip_mask(0, 5)}, types=("class",), things=np.zeros((0, HEIGHT, WIDTH), bool)
-        ),
+        make_sample(3, {"lamp": strip_mask(0, 5)}, types=("class",), things=np.zeros((0, HEIGHT, WIDTH), bool)),
     ]
     answers = {
         (1, "car"): [strip_mask(0, 4)],  # right: 8 of 8 pixels

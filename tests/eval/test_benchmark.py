@@ -86,9 +86,7 @@ def test_a_baseline_that_the_data_does_not_allow_is_null():
         make_sample(1, {"car": strip_mask(0, 4)}, things=np.stack([strip_mask(0, 4)])),
         make_sample(2, {"car": strip_mask(0, 4)}, things=None),
     ]
-    baselines = evaluate(ScriptedPredictor({}), ToyValidationSet(samples), "generated", blind=False)[
-        "baselines"
-    ]
+    baselines = evaluate(ScriptedPredictor({}), ToyValidationSet(samples), "generated", blind=False)["baselines"]
     assert baselines["largest"] is None
     assert baselines["mean_mask"] is None
     assert baselines["blind"] is None

@@ -77,9 +77,7 @@ def test_one_mode_may_be_asked_for(stage, mode):
 
 def test_flags_reach_the_evaluation_with_hyphens_too(stage):
     report = reason_seg.main(
-        arguments(
-            stage, "--batch-size", "1", "--limit", "2", "--no-blind", "--mode", "generated", "--device", "cpu"
-        )
+        arguments(stage, "--batch-size", "1", "--limit", "2", "--no-blind", "--mode", "generated", "--device", "cpu")
     )
     (result,) = report["results"]
     assert (result["images"], result["images_in_data"]) == (2, 3)

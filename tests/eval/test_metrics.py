@@ -126,8 +126,7 @@ def test_a_picture_weighs_as_many_samples_as_it_has():
     # Every replicate that draws both pictures has gIoU 3/4; those that draw one twice have 1 or 0.
     counts = counts_of((10, 10), (10, 10), (10, 10), (0, 10), pictures=[7, 7, 7, 9])
     replicates = [
-        confidence_intervals(counts, np.random.default_rng(seed), replicates=1)["giou_ci95"][0]
-        for seed in range(50)
+        confidence_intervals(counts, np.random.default_rng(seed), replicates=1)["giou_ci95"][0] for seed in range(50)
     ]
     assert {round(value, 3) for value in replicates} == {0.0, 0.75, 1.0}
 

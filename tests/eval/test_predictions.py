@@ -73,6 +73,13 @@ def test_a_pick_keeps_as_many_as_wanted_in_order_and_the_same_for_a_seed(toy):
     assert len({tuple(picked(2, seed)) for seed in range(10)}) > 1
 
 
+def test_a_pick_is_full_when_the_evaluation_ends_at_its_limit(toy):
+    for seed in range(10):
+        pick = PredictionPick(5, 2, np.random.default_rng(seed))
+        evaluate(toy.predictor, toy.validation_set, "generated", predictions=pick, blind=False, limit=1)
+        assert [row.question for row in pick.rows] == ["car", "tree"]
+
+
 # --- the sheet ------------------------------------------------------------------------------------------
 
 

@@ -80,7 +80,7 @@ def small_config(tokenizer: PreTrainedTokenizerFast, *, tied: bool = True, **cha
         vision_feature_select_strategy="default",
         tie_word_embeddings=tied,
     )
-    wanted = {"template": "plain", "model_max_length": 256, "grounding": True} | changes
+    wanted = {"template": "plain", "model_max_length": 256} | changes
     return LisaConfig(vlm_config=vlm, sam=SAM_SIZE, seg_token_id=tokenizer.get_vocab()[SEG], **wanted)
 
 

@@ -16,24 +16,22 @@ def test_mean_words_does_not_see_the_padding():
     assert mean_words(embeddings, torch.tensor([2, 1])).tolist() == [[2.0, 3.0], [5.0, 6.0]]
 
 
-def test_scores_are_cosines_scaled_and_shifted():
+def test_scores_are_scaled_cosines():
     grounding = TokenGrounding()
     tokens, words = torch.tensor([[[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]]), torch.tensor([[5.0, 0.0]])
-    scale, bias = grounding.log_scale.exp().item(), grounding.bias.item()
-    assert grounding(tokens, words)[0].tolist() == pytest.approx([scale + bias, bias, -scale + bias], rel=1e-5)
+    scale = grounding.log_scale.exp().item()
+    assert grounding(tokens, words)[0].tolist() == pytest.approx([scale, 0, -scale], rel=1e-5)
 
 
-def test_places_inside_and_outside_of_a_mask_weigh_the_same():
-    # Inside (one place) log 4, outside (three places) log 2 each: half of each.
-    logits = torch.tensor([[-math.log(3), 0.0, 0.0, 0.0]])
-    coverage = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-    expected = 0.5 * (math.log(4) + math.log(2))
-    assert token_grounding_loss(logits, coverage).item() == pytest.approx(expected, rel=1e-5)
+def test_the_loss_is_the_divergence_of_the_places_from_the_softmax():
+    # softmax (1/2, 1/4, 1/4), wanted (1/2, 1/2, 0): 1/2 log 1 + 1/2 log 2
+    logits = torch.tensor([[math.log(2), 0.0, 0.0]])
+    assert token_grounding_loss(logits, torch.tensor([[0.4, 0.4, 0.0]])).item() == pytest.approx(0.5 * math.log(2))
+    assert token_grounding_loss(logits, torch.tensor([[1.0, 0.5, 0.5]])).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_name_without_any_place_has_a_finite_loss():
-    loss = token_grounding_loss(torch.zeros(1, 4), torch.zeros(1, 4))
-    assert loss.item() == pytest.approx(0.5 * math.log(2), rel=1e-5)
+def test_a_name_without_any_place_costs_nothing():
+    assert token_grounding_loss(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
 
 
 def test_pointing_is_right_when_the_best_place_lies_on_the_mask():

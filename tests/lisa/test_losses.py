@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lisa.losses import dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
+from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
 
 ALL = torch.ones(1, 2, 2)
 LOG_3 = math.log(3)  # sigmoid(log 3) = 3/4
@@ -31,6 +31,19 @@ def test_bce_leaves_out_pixels_of_weight_0_and_halves_those_of_weight_one_half()
 
 def test_bce_of_a_picture_that_is_all_ignore_region_is_0():
     assert mask_bce_loss(torch.full((1, 2, 2), 9.0), torch.zeros(1, 2, 2), torch.zeros(1, 2, 2)).item() == 0
+
+
+def test_balanced_bce_weighs_the_inside_and_the_outside_of_a_small_thing_alike():
+    # inside one pixel, log 4; outside three, log 2 each: half of each
+    logits = torch.tensor([[[-LOG_3, 0.0], [0.0, 0.0]]])
+    target = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    assert balanced_bce_loss(logits, target, ALL).item() == pytest.approx(0.5 * (math.log(4) + math.log(2)))
+
+
+def test_balanced_bce_does_not_see_pixels_of_weight_0():
+    logits, target = torch.tensor([[[0.0, 9.0], [0.0, -9.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    weights = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    assert balanced_bce_loss(logits, target, weights).item() == pytest.approx(math.log(2))
 
 
 def test_dice_of_undecided_logits_by_hand():

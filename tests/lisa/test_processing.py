@@ -1,13 +1,19 @@
 import numpy as np
 import pytest
 import torch
-from small_model import PATCHES, ask, picture
+from small_model import PATCHES, ask, picture, small_lisa
 from transformers import CLIPImageProcessor
 
 from lisa.processing import LisaProcessor
 
 IMAGES = [picture(32, 64, seed=1), picture(40, 20, seed=2)]
 TALK = [[ask("Where?", "[SEG]."), ask("And the dog?", "[SEG] and [SEG].")], [ask("Where?", "No.")]]
+
+
+@pytest.fixture(scope="module")
+def grounded():
+    """A processor that reads names, which those of models without phrase grounding do not."""
+    return small_lisa(ground_loss_weight=1.0)[1]
 
 
 def make_batch(processor, **changes):
@@ -57,9 +63,9 @@ def test_masks_of_the_pictures_own_size_are_kept_for_losses_at_that_size(small):
     assert [int(counts.sum()) for counts in targets.counts] == [32 * 60, 40 * 20]
 
 
-def test_names_belong_to_their_masks_and_images(small):
-    names = make_batch(small[1], names=[["red ball", "", "dog"], []]).names
-    decode = small[1].tokenizer.decode
+def test_names_belong_to_their_masks_and_images(grounded):
+    names = make_batch(grounded, names=[["red ball", "", "dog"], []]).names
+    decode = grounded.tokenizer.decode
     texts = [decode(ids[:length]) for ids, length in zip(names.ids, names.lengths.tolist(), strict=True)]
     assert texts == [" red ball", " dog"]
     assert names.mask_index.tolist() == [0, 2]
@@ -68,19 +74,36 @@ def test_names_belong_to_their_masks_and_images(small):
     assert names.coverage[0].view(4, 4).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0] * 4, [0] * 4]
 
 
-def test_names_of_the_second_image_count_on_from_the_first(small):
+def test_names_of_the_second_image_count_on_from_the_first(grounded):
     masks = [np.ones((2, 32, 64), bool), np.ones((1, 40, 20), bool)]
     ignore = [np.zeros((32, 64), bool), np.zeros((40, 20), bool)]
-    batch = small[1](IMAGES, [TALK[0], TALK[1]], masks=masks, ignore=ignore, names=[["", "a"], ["b"]])
+    batch = grounded(IMAGES, [TALK[0], TALK[1]], masks=masks, ignore=ignore, names=[["", "a"], ["b"]])
     assert batch.names.mask_index.tolist() == [1, 2]
     assert batch.names.image_of.tolist() == [0, 1]
 
 
-def test_to_moves_every_tensor(small):
-    moved = make_batch(small[1], names=[["a", "b", "c"], []]).to("meta")
+def test_a_name_that_several_questions_share_is_read_once_for_each_picture(grounded):
+    masks = [np.ones((3, 32, 64), bool), np.ones((1, 40, 20), bool)]
+    ignore = [np.zeros((32, 64), bool), np.zeros((40, 20), bool)]
+    batch = grounded(IMAGES, TALK, masks=masks, ignore=ignore, names=[["a", "b", "a"], ["a"]])
+    assert batch.names.image_of.tolist() == [0, 0, 1]
+    assert len(batch.names.coverage) == 3
+
+
+def test_no_names_at_all_give_empty_tensors(grounded):
+    names = make_batch(grounded, names=[["", "", ""], []]).names
+    assert (len(names.ids), len(names.lengths), names.coverage.shape) == (0, 0, (0, PATCHES))
+
+
+def test_names_are_not_read_for_a_model_without_phrase_grounding(small):
+    assert make_batch(small[1], names=[["red ball", "", "dog"], []]).names is None
+
+
+def test_to_moves_every_tensor(grounded):
+    moved = make_batch(grounded, names=[["a", "b", "c"], []]).to("meta")
     tensors = [moved.rows.input_ids, moved.offset, moved.sam_pixels, moved.targets.low_res, moved.targets.masks[0]]
     assert {tensor.device.type for tensor in [*tensors, moved.names.ids]} == {"meta"}
-    assert moved.sizes == make_batch(small[1]).sizes
+    assert moved.sizes == make_batch(grounded).sizes
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 100), (100, 2)])

@@ -22,9 +22,7 @@ N = -100
 def words() -> ConversationTokenizer:
     tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(WORDS)}, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     fast.add_tokens([AddedToken("[SEG]", special=False, normalized=False)])
     fast.add_tokens(["<im_start>", "<im_end>"], special_tokens=True)
     return ConversationTokenizer(
@@ -193,7 +191,9 @@ def reference_ids(encoded) -> list[int]:
 def test_ids_and_labels_are_those_of_the_reference(template):
     text = released_tokenizer(template)
     for case in json.loads((GOLDENS / "tokenization.json").read_text())[template]:
-        turns = [Turn(role, t) for round_ in case["turns"] for role, t in zip(("user", "assistant"), round_, strict=True)]
+        turns = [
+            Turn(role, t) for round_ in case["turns"] for role, t in zip(("user", "assistant"), round_, strict=True)
+        ]
         encoded = text.encode(Conversation(tuple(turns)))
         read = len(case["input_ids"])  # the reference cuts one of the conversations; we would refuse it
         assert len(encoded) == case["untruncated_len"], case["name"]

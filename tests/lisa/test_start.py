@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_model import WORDS, picture, small_lisa
+from transformers import AutoModelForImageTextToText
+
+from lisa.arguments import TINY, TrainArgs
+from lisa.checkpoint import save
+from lisa.generation import Predictor
+from lisa.presets import train_tokenizer
+from lisa.start import start_model
+from sam_bridge import SAM_PRESETS, build_sam
+
+
+def texts():
+    return WORDS
+
+
+def test_the_tiny_preset_is_built_from_nothing_with_every_box(small):
+    model, processor = start_model(TINY, texts)
+    parameters = sum(p.numel() for p in model.parameters())
+    assert 500_000 < parameters < 6_000_000  # in half precision at most 12 MB
+    assert model.config.seg_token_id == processor.tokenizer.get_vocab()["[SEG]"]
+    assert (model.config.template, processor.text.template) == (TINY.conv_type, TINY.conv_type)
+    assert processor.packing == TINY.packing
+    conversation = small[1].text.encode  # another vocabulary, the same kind
+    assert conversation is not None
+    from small_model import ask
+
+    ((answer,),) = Predictor(model, processor).generate([picture(40, 60)], [[ask("Where is the red ball?")]], 3)
+    assert answer.masks.shape[1:] == (40, 60)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    weights = [start_model(replace(TINY, seed=seed), texts)[0].state_dict() for seed in (1, 1, 2)]
+    assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
+    assert not torch.equal(weights[2]["text_hidden_fcs.0.0.weight"], weights[0]["text_hidden_fcs.0.0.weight"])
+
+
+def test_flags_decide_about_a_model_that_is_new():
+    args = replace(
+        TINY,
+        seg_state="at",
+        conv_type="llava_v1",
+        model_max_length=333,
+        mask_loss_size="original",
+        dice_loss_weight=7.0,
+        packing=False,
+        use_mm_start_end=False,
+    )
+    model, processor = start_model(args, texts)
+    config = model.config
+    assert (config.seg_state, config.template, config.model_max_length) == ("at", "llava_v1", 333)
+    assert (config.mask_loss_size, config.dice_loss_weight, config.use_im_start_end) == ("original", 7.0, False)
+    assert (processor.packing, processor.text.model_max_length, processor.text.use_im_start_end) == (False, 333, False)
+
+
+def test_a_tokenizer_learns_words_keeps_bytes_and_has_the_added_tokens_last():
+    tokenizer = train_tokenizer(WORDS)
+    assert len(tokenizer(" ball").input_ids) == 1
+    assert tokenizer.decode(tokenizer(" zebra ☃").input_ids) == " zebra ☃"
+    vocabulary = tokenizer.get_vocab()
+    assert sorted(vocabulary, key=vocabulary.get)[-3:] == ["[SEG]", "<im_start>", "<im_end>"]
+    assert (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token) == ("<pad>", "<s>", "</s>")
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory):
+    """A LLaVA folder without LISA's tokens, and SAM weights."""
+    folder = tmp_path_factory.mktemp("llava")
+    model, processor = small_lisa(tied=False)
+    plain = train_tokenizer(WORDS)
+    backend = plain.backend_tokenizer.to_str()
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    import json
+
+    content = json.loads(backend)
+    added = ("[SEG]", "<im_start>", "<im_end>")
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in added]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(content)),
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+    )
+    model.vlm.resize_token_embeddings(len(tokenizer))
+    model.vlm.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    processor.image_processor.save_pretrained(folder)
+    torch.manual_seed(3)
+    torch.save(build_sam(SAM_PRESETS["tiny"]).state_dict(), folder / "sam.pth")
+    return folder
+
+
+def test_a_llava_gains_seg_and_a_sam_and_keeps_its_weights(llava):
+    args = TrainArgs(version=str(llava), sam="tiny", vision_pretrained=str(llava / "sam.pth"))
+    model, processor = start_model(args, texts)
+    base = AutoModelForImageTextToText.from_pretrained(llava)
+    old = base.get_input_embeddings().num_embeddings
+    vocabulary = processor.tokenizer.get_vocab()
+    assert [vocabulary[t] for t in ("[SEG]", "<im_start>", "<im_end>")] == [old, old + 1, old + 2]
+    assert model.config.seg_token_id == old
+    assert model.vlm.get_input_embeddings().num_embeddings == old + 3 == model.vlm.lm_head.out_features
+    for name, tensor in base.state_dict().items():
+        own = model.vlm.state_dict()[name]
+        assert torch.equal(own[: len(tensor)] if own.shape != tensor.shape else own, tensor), name
+    sam = torch.load(llava / "sam.pth", weights_only=True)
+    assert all(torch.equal(model.sam.state_dict()[name], tensor) for name, tensor in sam.items())
+
+
+def test_a_llava_that_became_a_lisa_is_saved_and_loaded_whole(llava, tmp_path):
+    from lisa.checkpoint import load
+
+    args = TrainArgs(version=str(llava), sam="tiny", vision_pretrained=str(llava / "sam.pth"))
+    model, processor = start_model(args, texts)
+    save(model, processor, tmp_path)
+    loaded = load(tmp_path, device="cpu")
+    assert all(torch.equal(loaded.model.state_dict()[name], t) for name, t in model.state_dict().items())
+    assert loaded.processor.text.seg_token_id == processor.text.seg_token_id
+
+
+def test_a_llava_without_sam_weights_is_refused(llava):
+    with pytest.raises(ValueError, match="give SAM weights with --vision_pretrained"):
+        start_model(TrainArgs(version=str(llava)), texts)
+
+
+def test_fine_tuning_starts_from_everything_a_lisa_has_learned(tmp_path):
+    model, processor = small_lisa()
+    with torch.no_grad():
+        model.text_hidden_fcs[0][0].weight.fill_(0.5)
+    save(model, processor, tmp_path)
+    args = TrainArgs(version=str(tmp_path), bce_loss_weight=9.0, packing=False)
+    again, other = start_model(args, texts)
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+    assert again.config.bce_loss_weight == 9.0
+    assert not other.packing
+    assert np.array_equal(other.text.encode.__self__.tokenizer("a").input_ids, processor.tokenizer("a").input_ids)
+
+
+def test_a_version_that_is_not_there_is_told_and_not_looked_for_on_the_network(tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match="nowhere"):
+        start_model(TrainArgs(version=str(tmp_path / "nowhere")), texts)

@@ -1,0 +1,143 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_model import ask, picture, small_lisa
+
+from lisa.arguments import TrainArgs
+from lisa.trainable import choose_trainable
+from lisa.trainer import RunLog, Trainer
+
+pytest.importorskip("deepspeed")
+
+
+def draw(epoch, i):
+    """A picture with one answer that points and one that does not, another for every (epoch, i)."""
+    rng = np.random.default_rng((epoch, i))
+    image = picture(24, 32, seed=int(rng.integers(1000)))
+    return (
+        image,
+        [ask("Where is the red ball?", "Sure, [SEG]."), ask("Is there a dog?", "No.")],
+        rng.random((1, 24, 32)) > 0.5,
+    )
+
+
+def train(folder, until, **changes):
+    """A run of 2 grounding steps and 2 epochs of 2 steps, up to step `until`; returns the trainer."""
+    args = TrainArgs(
+        version="tiny",
+        trainable="all",
+        gradient_checkpointing=False,
+        epochs=2,
+        steps_per_epoch=2,
+        grounding_steps=2,
+        ground_loss_weight=1.0,
+        batch_size=2,
+        grad_accumulation_steps=2,
+        warmup_steps=2,
+        precision="fp32",
+        zero_stage=0,
+        optimizer="muon",
+        lr=1e-2,
+        workers=0,
+        save_every=3,
+        print_freq=1,
+        log_base_dir=folder,
+        exp_name="run",
+    )
+    args = replace(args, **changes)
+    model, processor = small_lisa(mask_loss_size="low_res", dense_loss_weight=1.0, ground_loss_weight=1.0)
+
+    def collate(samples):
+        images, talks, masks = zip(*samples, strict=True)
+        ignore = [np.zeros((24, 32), bool)] * len(samples)
+        return processor(images, talks, masks=masks, ignore=ignore, names=[["red ball"]] * len(samples))
+
+    choose_trainable(model, processor, args)
+    args.run_dir.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(model, args, draw, collate)
+    trainer.run_until(min(until, args.grounding_steps), "grounding")
+    trainer.run_until(until, "answers")
+    return trainer
+
+
+def weights(trainer):
+    return {name: tensor.clone() for name, tensor in trainer.engine.module.state_dict().items()}
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_run_that_was_cut_off_and_resumed_ends_with_the_same_weights(tmp_path, optimizer):
+    whole = weights(train(tmp_path / "whole", 6, optimizer=optimizer))
+    train(tmp_path / "cut", 5, optimizer=optimizer, save_every=3)  # its checkpoints: step 3, and 5 at its end
+    (tmp_path / "cut" / "run" / "checkpoints" / "step_0000006.partial").mkdir()
+    resumed = train(tmp_path / "cut", 6, optimizer=optimizer, resume=True)
+    assert resumed.step == 6
+    for name, tensor in weights(resumed).items():
+        assert torch.equal(tensor, whole[name]), name
+    first, second = lines(tmp_path / "whole"), lines(tmp_path / "cut")
+    assert [line["step"] for line in second] == [1, 2, 3, 4, 5, 6]
+    assert [line["loss"] for line in first] == [line["loss"] for line in second]
+
+
+def test_training_learns_logs_every_term_and_follows_the_learning_rate(tmp_path):
+    train(tmp_path, 6)
+    log = lines(tmp_path)
+    assert [line["stage"] for line in log] == ["grounding"] * 2 + ["answers"] * 4
+    assert {"loss", "ground", "bce", "dice", "dense", "lr", "images_per_second"} <= log[0].keys()
+    assert {"loss", "ce", "bce", "dice", "dense"} <= log[2].keys()
+    assert log[5]["ce"] < log[2]["ce"]
+    assert max(line["lr"] for line in log) == pytest.approx(1e-2)
+    assert log[5]["lr"] < log[3]["lr"]
+    assert any((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_the_schedule_reaches_the_matrices_and_the_rest_each_with_its_own_rate(tmp_path):
+    matrices, rest = train(tmp_path, 3, lr=1e-3, muon_lr=4e-3).engine.optimizer.param_groups
+    assert 0 < rest["lr"] <= 1e-3
+    assert matrices["lr"] == pytest.approx(4 * rest["lr"])
+
+
+def test_only_the_newest_checkpoint_is_kept(tmp_path):
+    train(tmp_path, 6)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_0000006"]
+
+
+def test_a_run_that_is_done_is_not_trained_again(tmp_path):
+    done = weights(train(tmp_path, 6))
+    again = train(tmp_path, 6, resume=True)
+    assert all(torch.equal(tensor, done[name]) for name, tensor in weights(again).items())
+    assert len(lines(tmp_path)) == 6
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_sentence(tmp_path, monkeypatch):
+    trainer = train(tmp_path, 0)
+    with torch.no_grad():
+        trainer.engine.module.text_hidden_fcs[0][0].weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"the loss is nan at step 0; lower --lr"):
+        trainer.run_until(1, "answers")
+
+
+def test_lines_of_steps_that_will_be_done_again_are_dropped(tmp_path):
+    log = RunLog(tmp_path, 0)
+    for step in (1, 2, 3):
+        log.write(step, "answers", {"loss": step / 3})
+    RunLog(tmp_path, 2).write(3, "answers", {"loss": 9.0})
+    steps = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [
+        {"step": 1, "stage": "answers", "loss": 0.333333},
+        {"step": 2, "stage": "answers", "loss": 0.666667},
+        {"step": 3, "stage": "answers", "loss": 9.0},
+    ]
+
+
+def test_a_line_that_was_cut_off_by_a_kill_does_not_stop_a_resumed_run(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "stage": "answers", "loss": 0.5}\n{"step": 2, "sta')
+    RunLog(tmp_path, 1).write(2, "answers", {"loss": 0.25})
+    log = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [1, 2]

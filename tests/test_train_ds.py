@@ -1,0 +1,87 @@
+"""The main job, run as a user runs it, on a small world and for a few steps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import train_ds
+from lisa import load
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+SHORT = [
+    *("--grounding_steps", "2", "--epochs", "1", "--steps_per_epoch", "4", "--save_every", "2", "--batch_size", "2"),
+    *("--num_classes_per_sample", "2", "--workers", "1", "--warmup_steps", "2", "--print_freq", "1"),
+]
+
+
+def flags(world: Path, log_dir: Path, *more: str) -> list[str]:
+    return ["--dataset_dir", str(world), "--log_base_dir", str(log_dir), *SHORT, *more]
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    """A run from start to end, with its validation."""
+    log_dir = tmp_path_factory.mktemp("runs")
+    report = train_ds.main(flags(world, log_dir, "--exp_name", "whole", "--val_limit", "2", "--precision", "fp32"))
+    return report, log_dir / "whole"
+
+
+def test_a_run_leaves_a_report_a_picture_and_a_model(finished):
+    report, run = finished
+    assert json.loads((run / "report.json").read_text()) == report
+    rows = {(row["data"], row["mode"]) for row in report["results"]}
+    modes = ("teacher_forced", "generated")
+    assert rows == {(data, mode) for data in ("refcoco|unc|val", "ReasonSeg|val") for mode in modes}
+    assert (run / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    assert load(run / "model").model.config.seg_token_id > 0
+
+
+def test_every_step_is_logged_under_its_true_number(finished):
+    lines = [json.loads(line) for line in (finished[1] / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["stage"] for line in lines] == ["grounding"] * 2 + ["answers"] * 4
+
+
+def test_only_the_newest_checkpoint_is_kept(finished):
+    assert [path.name for path in (finished[1] / "checkpoints").iterdir()] == ["step_0000006"]
+
+
+def test_a_killed_run_resumes_to_the_same_weights(finished, world, tmp_path):
+    command = [sys.executable, str(CHECKOUT / "train_ds.py")]
+    command += flags(world, tmp_path, "--exp_name", "killed", "--no_eval", "--precision", "fp32")
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 240
+        while not list(checkpoints.glob("step_*[0-9]")):
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "killed" / "model").exists()
+    subprocess.run([*command, "--resume"], cwd=tmp_path, check=True, capture_output=True)
+    resumed = (tmp_path / "killed" / "model" / "model.safetensors").read_bytes()
+    assert resumed == (finished[1] / "model" / "model.safetensors").read_bytes()
+
+
+def test_an_earlier_run_is_not_written_over(finished, world):
+    with pytest.raises(ValueError, match="--resume continues it, --overwrite starts again"):
+        train_ds.main(flags(world, finished[1].parent, "--exp_name", "whole"))
+
+
+def test_resuming_with_other_flags_is_refused(finished, world):
+    other = flags(world, finished[1].parent, "--exp_name", "whole", "--resume", "--lr", "0.5")
+    with pytest.raises(ValueError, match="lr"):
+        train_ds.main(other)
+
+
+def test_a_wrong_validation_set_is_refused_before_training(world, tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        train_ds.main(flags(world, tmp_path, "--val_dataset", "refcoco|unc|nowhere"))
+    assert not (tmp_path / "tiny" / "metrics.jsonl").exists()
