@@ -97,16 +97,18 @@ def make_model(args: TrainArgs, mixture: Mixture) -> tuple[Lisa, LisaProcessor]:
     from lisa.start import start_model
     from lisa.trainable import choose_trainable
 
-    model, processor = start_model(args, partial(sentences, mixture))
+    model, processor = start_model(args, partial(sentences, mixture, args.conv_type))
     choose_trainable(model, processor, args)
     return model, processor
 
 
-def sentences(mixture: Mixture) -> Iterator[str]:
-    """What is said in the training data, for a tokenizer to learn from."""
+def sentences(mixture: Mixture, template: str) -> Iterator[str]:
+    """What is said in the training data, as the template writes it, for a tokenizer to learn from."""
+    from lisa.conversation import TEMPLATES, write
+
     for i in range(TOKENIZER_SAMPLES):
         for conversation in mixture.sample(0, i).conversations:
-            yield from (turn.text for turn in conversation.turns)
+            yield "".join(span.text for span in write(conversation, TEMPLATES[template]))
 
 
 def train(

@@ -15,17 +15,21 @@ def collate(samples: Sequence[Sample], processor: LisaProcessor) -> Batch:
 
     A ValueError of the processor is told with the picture's file.
     """
-    _check_each(samples, processor)
-    return processor(
-        [sample.image for sample in samples],
-        [sample.conversations for sample in samples],
-        masks=[sample.masks for sample in samples],
-        ignore=[sample.ignore for sample in samples],
-        names=[sample.names for sample in samples],
-    )
+    try:
+        return processor(
+            [sample.image for sample in samples],
+            [sample.conversations for sample in samples],
+            masks=[sample.masks for sample in samples],
+            ignore=[sample.ignore for sample in samples],
+            names=[sample.names for sample in samples],
+        )
+    except ValueError:
+        _name_the_file(samples, processor)
+        raise
 
 
-def _check_each(samples: Sequence[Sample], processor: LisaProcessor) -> None:
+def _name_the_file(samples: Sequence[Sample], processor: LisaProcessor) -> None:
+    """Raise the error again, with the picture whose conversation it is about."""
     for sample in samples:
         for conversation in sample.conversations:
             try:

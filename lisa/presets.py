@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerFast
 
 from lisa.config import LisaConfig
-from lisa.conversation import SEG
+from lisa.conversation import IMAGE_PLACEHOLDER, SEG
 from lisa.tokenization import IM_END, IM_START
 
 VOCABULARY = 1024
@@ -27,7 +28,8 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    control = "|".join(re.escape(token) for token in (IMAGE_PLACEHOLDER, SEG, "</s>"))
+    tokenizer.train_from_iterator((piece for text in texts for piece in re.split(control, text)), trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", padding_side="right"
     )

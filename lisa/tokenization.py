@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -96,10 +97,15 @@ class ConversationTokenizer:
             text = f"{text} {SEG}".lstrip() + (f" {word}" if word[:1].isalnum() else word)
         return text
 
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token's id."""
+        return self.tokenizer.get_vocab()
+
     @property
     def seg_token_id(self) -> int:
         """Vocabulary id of [SEG]; looked up, never tokenized."""
-        return self.tokenizer.get_vocab()[SEG]
+        return self.vocabulary[SEG]
 
     def _refuse_control_tokens(self, conversation: Conversation) -> None:
         control = {IM_START, IM_END, self.tokenizer.bos_token, self.tokenizer.eos_token} - {None}
@@ -118,11 +124,10 @@ class ConversationTokenizer:
 
     def _image_ids(self) -> list[tuple[int, int]]:
         """(id, image index) of everything that one placeholder becomes."""
-        vocabulary = self.tokenizer.get_vocab()
         filler = self.tokenizer.pad_token_id
         image = [(filler, index) for index in range(self.tokens_per_image)]
         if self.use_im_start_end:
-            image = [(vocabulary[IM_START], -1), *image, (vocabulary[IM_END], -1)]
+            image = [(self.vocabulary[IM_START], -1), *image, (self.vocabulary[IM_END], -1)]
         return image
 
     def _pieces(self, text: str) -> list[tuple[str, int]]:
@@ -145,8 +150,7 @@ class ConversationTokenizer:
 
     def _tokens(self, piece: str) -> list[tuple[int, int]]:
         """(id, end of its text within the piece) for each token; ends are at least 1."""
-        vocabulary = self.tokenizer.get_vocab()
         if piece in (*_STRIPPING, self.tokenizer.bos_token, self.tokenizer.eos_token):
-            return [(vocabulary[piece], len(piece))]
+            return [(self.vocabulary[piece], len(piece))]
         encoded = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
         return [(token, max(end, 1)) for token, (_, end) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)]

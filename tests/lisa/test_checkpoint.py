@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import json
 
@@ -8,10 +9,12 @@ from small_model import ask, picture, small_lisa
 from transformers import AutoConfig
 
 import lisa
+from lisa.arguments import TrainArgs
 from lisa.checkpoint import find_model, load, save
 from lisa.config import LisaConfig
 from lisa.conversation import Conversation
 from lisa.generation import Predictor
+from lisa.trainable import choose_trainable
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy"}
 
@@ -108,7 +111,7 @@ def test_dtype_chooses_the_precision_of_the_loaded_model(small, tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no model folder at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no model folder at .*nowhere"):
         load(tmp_path / "nowhere")
 
 
@@ -150,3 +153,56 @@ def test_a_copy_of_the_model_shares_nothing(small):
     twin = copy.deepcopy(model)
     twin.text_hidden_fcs[0][0].weight.data += 1
     assert not torch.equal(twin.text_hidden_fcs[0][0].weight, model.text_hidden_fcs[0][0].weight)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_save_pretrained_writes_a_folder_that_can_be_loaded_too(tmp_path, tied):
+    model, processor = small_lisa(tied=tied)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded = load(tmp_path, device="cpu").model
+    assert all(torch.equal(weights(loaded)[name], tensor) for name, tensor in weights(model).items())
+
+
+def test_adapters_are_merged_into_the_saved_model(tmp_path):
+    model, processor = small_lisa()
+    choose_trainable(model, processor, TrainArgs(trainable="lora", lora_r=2, lora_dropout=0.0))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    plain, _ = small_lisa()
+    save(model, processor, tmp_path)
+    loaded = load(tmp_path, device="cpu").model
+    batch = processor([picture(32, 32)], [[ask("Where is the red ball?", "Sure, [SEG].")]])
+    with torch.no_grad():
+        states = [
+            each.eval().hidden_states(batch.rows, each.backbone.image_tokens(batch.pixel_values))
+            for each in (model, loaded, plain)
+        ]
+    torch.testing.assert_close(states[1], states[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(states[2], states[0], atol=1e-2)
+
+
+def test_a_save_that_breaks_off_leaves_the_older_model_whole(small, tmp_path, monkeypatch):
+    model, processor = small_lisa()
+    save(model, processor, tmp_path / "model")
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+    monkeypatch.setattr("lisa.checkpoint.save_torch_state_dict", lambda *_, **__: 1 / 0)
+    with torch.no_grad():
+        model.text_hidden_fcs[0][0].weight.fill_(1.0)
+    with pytest.raises(ZeroDivisionError):
+        save(model, processor, tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
+    monkeypatch.undo()
+    save(model, processor, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (load(tmp_path / "model", device="cpu").model.text_hidden_fcs[0][0].weight == 1).all()
+
+
+def test_saving_into_a_folder_of_other_things_deletes_none_of_them(small, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("years of work")
+    with contextlib.suppress(ValueError):  # refused or saved beside: either way
+        save(*small, tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "years of work"

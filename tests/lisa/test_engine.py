@@ -30,7 +30,7 @@ def test_every_sample_of_every_epoch_comes_once_and_in_order():
     # 4 steps of 2 micro-batches of 2 pictures: 16 samples an epoch, 3 epochs, 24 micro-batches
     batches = stream()
     assert len(batches) == 24
-    assert sum(batches, []) == [(epoch, i) for epoch in range(3) for i in range(16)]
+    assert [sample for batch in batches for sample in batch] == [(epoch, i) for epoch in range(3) for i in range(16)]
 
 
 def test_two_ranks_share_what_one_rank_would_read():

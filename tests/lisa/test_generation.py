@@ -21,6 +21,11 @@ def questions(conversations):
     return [[Conversation(c.turns[:-1]) for c in group] for group in conversations]
 
 
+def flat(groups):
+    """The items of all groups."""
+    return [item for group in groups for item in group]
+
+
 def said_ids(predictor, images, conversations, max_new_tokens):
     """Ids that were generated: a list for each conversation, in reading order; they end before </s>."""
     said = [[] for group in conversations for _ in group]
@@ -91,7 +96,7 @@ def test_states_caught_while_generating_are_those_of_a_teacher_forced_pass(taugh
     caught, expected = seen
     assert caught.shape == (4, 32)
     torch.testing.assert_close(caught, expected, rtol=1e-4, atol=1e-4)
-    for one, other in zip(sum(generated, []), sum(forced, []), strict=True):
+    for one, other in zip(flat(generated), flat(forced), strict=True):
         assert one.text == other.text
         assert (one.masks != other.masks).mean() < 0.001 if len(one.masks) else len(other.masks) == 0
 

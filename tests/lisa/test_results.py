@@ -32,7 +32,7 @@ def test_an_overlay_colours_the_mask_and_leaves_the_picture_as_it_was():
     drawn = overlay_masks(IMAGE, answer("", 1).masks, opacity=0.5)
     assert (drawn[7, 10] == (100 + PALETTE[0].astype(int)) // 2).all()
     assert (drawn[15, 25] == 100).all()
-    assert (IMAGE == before).all()
+    np.testing.assert_array_equal(IMAGE, before)
 
 
 def test_each_mask_has_a_colour_of_its_own_and_colours_repeat():

@@ -5,8 +5,8 @@ import torch
 from small_model import ask, picture, small_lisa
 
 from lisa.arguments import TrainArgs
-from lisa.modeling import Lisa
 from lisa.checkpoint import merged_state_dict
+from lisa.modeling import Lisa
 from lisa.trainable import choose_trainable
 
 IMAGE = picture(32, 32, seed=1)

@@ -71,12 +71,19 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_a_run_that_was_cut_off_and_resumed_ends_with_the_same_weights(tmp_path, optimizer):
-    whole = weights(train(tmp_path / "whole", 6, optimizer=optimizer))
-    train(tmp_path / "cut", 5, optimizer=optimizer, save_every=3)  # its checkpoints: step 3, and 5 at its end
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"optimizer": "muon"},
+        {"optimizer": "adamw"},
+        {"optimizer": "adamw", "trainable": "lora,text_hidden_fcs", "lora_dropout": 0.5},
+    ],
+)
+def test_a_run_that_was_cut_off_and_resumed_ends_with_the_same_weights(tmp_path, how):
+    whole = weights(train(tmp_path / "whole", 6, **how))
+    train(tmp_path / "cut", 5, **how, save_every=3)  # its checkpoints: step 3, and 5 at its end
     (tmp_path / "cut" / "run" / "checkpoints" / "step_0000006.partial").mkdir()
-    resumed = train(tmp_path / "cut", 6, optimizer=optimizer, resume=True)
+    resumed = train(tmp_path / "cut", 6, **how, resume=True)
     assert resumed.step == 6
     for name, tensor in weights(resumed).items():
         assert torch.equal(tensor, whole[name]), name
