@@ -33,6 +33,6 @@ def _name_the_file(samples: Sequence[Sample], processor: LisaProcessor) -> None:
     for sample in samples:
         for conversation in sample.conversations:
             try:
-                processor.text.encode(conversation)
+                processor.text.encode(conversation, truncate=True)
             except ValueError as error:
                 raise ValueError(f"{sample.image_path}: {error}") from error

@@ -37,9 +37,7 @@ def parse_segmentation(segmentation: Any, height: int, width: int) -> tuple[Part
     if isinstance(segmentation, dict):
         segmentation = [segmentation]
     if not isinstance(segmentation, list):
-        raise ValueError(
-            f"a segmentation is a list of polygons or a run-length code, not {segmentation!r:.40}"
-        )
+        raise ValueError(f"a segmentation is a list of polygons or a run-length code, not {segmentation!r:.40}")
     return tuple(_parse_part(part, height, width) for part in segmentation)
 
 

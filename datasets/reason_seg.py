@@ -134,9 +134,7 @@ class ReasonSeg:
             types=(record.kind,) * len(texts),
         )
 
-    def _conversation(
-        self, record: ReasonPicture, text: str, choice: _Reply, rng: np.random.Generator
-    ) -> Conversation:
+    def _conversation(self, record: ReasonPicture, text: str, choice: _Reply, rng: np.random.Generator) -> Conversation:
         if choice.in_words_alone:
             return Conversation.of(IMAGE_LINE + text, choice.explanation)
         reply = answer(rng, record.name, self._options.name_targets)
@@ -172,9 +170,7 @@ def load_reason_split(root: Path, split: str) -> list[ReasonPicture]:
     for stem in sorted(images.keys() ^ records.keys()):
         path = images.get(stem) or records[stem]
         other = ".json" if stem in images else ".jpg"
-        raise FileNotFoundError(
-            f"{path}: there is no {stem}{other} beside it; complete the split or remove it"
-        )
+        raise FileNotFoundError(f"{path}: there is no {stem}{other} beside it; complete the split or remove it")
     return [read_reason_picture(images[stem], records[stem]) for stem in sorted(images)]
 
 
@@ -223,8 +219,6 @@ def load_explanations(root: Path) -> dict[str, str]:
         where = f"{source}: record {index}"
         image = field(record, "image", str, where)
         if not (root / "train" / image).is_file():
-            raise FileNotFoundError(
-                f"{where}: {image} is not in {root / 'train'}; restore it or remove the record"
-            )
+            raise FileNotFoundError(f"{where}: {image} is not in {root / 'train'}; restore it or remove the record")
         explanations[image] = check_text(field(record, "outputs", str, where), where)
     return explanations

@@ -77,9 +77,7 @@ class ReferPicture:
         return stack([drawn[id(parts)] for parts in segmentations], *picture.size)
 
 
-def load_refer(
-    root: Path, name: str, split_by: str, split: str, *, with_things: bool = False
-) -> list[ReferPicture]:
+def load_refer(root: Path, name: str, split_by: str, split: str, *, with_things: bool = False) -> list[ReferPicture]:
     """The pictures of a split with their targets, in file order; `root` is the refer_seg folder.
 
     Everything is checked but the pictures' content: none is opened. Without `with_things` the annotations

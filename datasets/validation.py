@@ -50,9 +50,7 @@ def open_validation(dataset_dir: Path, spec: str) -> ValidationSet:
             return ReferValidation(dataset_dir if at_root else below, name, split_by, split)
         case [name, split]:
             return ReasonValidation(dataset_dir / "reason_seg" / name, split)
-    raise ValueError(
-        f'no validation set {spec!r}; write "refcoco|unc|val" (dataset|split by|split) or "ReasonSeg|val"'
-    )
+    raise ValueError(f'no validation set {spec!r}; write "refcoco|unc|val" (dataset|split by|split) or "ReasonSeg|val"')
 
 
 class ReferValidation:

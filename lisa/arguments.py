@@ -9,7 +9,22 @@ from typing import Literal
 
 import tyro
 
+from sam_bridge.sizes import SAM_PRESETS
+
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+PARTS = (
+    "lora",
+    "new_tokens",
+    "embeddings",
+    "projector",
+    "vision_tower",
+    "language_model",
+    "text_hidden_fcs",
+    "mask_decoder",
+    "image_encoder",
+)
+"""What --trainable may name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +34,6 @@ class TrainArgs:
     # Model
     version: str = "tiny"
     """What to start from: "tiny" builds a small model from nothing; else the folder or hub id of a LLaVA model, or a LISA folder to fine-tune."""
-    vision_tower: str = ""
-    """Folder or hub id of another vision tower's weights (CLIP or SigLIP) for a LLaVA base; empty keeps its own."""
     sam: str = "vit_h"
     """Size of the SAM: vit_h, vit_l, vit_b or tiny."""
     vision_pretrained: str = ""
@@ -164,6 +177,13 @@ class TrainArgs:
         """Optimiser steps of all stages."""
         return self.grounding_steps + self.epochs * self.steps_per_epoch
 
+    @property
+    def trainable_parts(self) -> list[str]:
+        """The parts that --trainable names; "all" is every part but the adapters."""
+        if self.trainable == "all":
+            return list(PARTS[2:])
+        return [name for name in self.trainable.split(",") if name]
+
     def check(self) -> None:
         """Refuse what contradicts itself; a ValueError says what, and how to mend it."""
         for name in ("epochs", "steps_per_epoch", "batch_size", "grad_accumulation_steps", "print_freq", "save_every"):
@@ -176,6 +196,18 @@ class TrainArgs:
             raise ValueError(
                 "--optimizer muon needs whole matrices in full precision: add --zero_stage 0 and "
                 "--precision fp32 or bf16_mixed, or use --optimizer adamw"
+            )
+        if self.eval_only and self.version == "tiny":
+            raise ValueError("--eval_only validates a trained model: give its folder with --version")
+        if self.eval_only and self.no_eval:
+            raise ValueError("--eval_only validates and --no_eval does not; choose one")
+        if self.sam not in SAM_PRESETS:
+            raise ValueError(f"--sam {self.sam!r} is no size of SAM; choose from {', '.join(SAM_PRESETS)}")
+        unknown = sorted(set(self.trainable_parts) - set(PARTS))
+        if unknown or not self.trainable_parts:
+            raise ValueError(
+                f"--trainable {self.trainable!r}: {', '.join(unknown) or 'nothing'} is no part; "
+                f"choose from {', '.join(PARTS)}, or all"
             )
         if self.resume and self.overwrite:
             raise ValueError("--resume continues a run and --overwrite deletes it; choose one")

@@ -17,6 +17,8 @@ from lisa.processing import LisaProcessor
 KEPT_MODELS = Path(__file__).resolve().parents[1] / "models"
 """Trained models that come with the checkout."""
 
+POSITIONS = "positional_encoding_gaussian_matrix"
+
 
 def load(model: str | Path, device: str = "auto", dtype: str = "auto") -> Predictor:
     """A trained model, ready to answer.
@@ -37,9 +39,11 @@ def save(model: Lisa, processor: LisaProcessor, folder: str | Path, dtype: str =
     """Everything that `load` needs, in one folder: config, tokenizer, image processor, and weights in `dtype`.
 
     Adapters are merged into the layers they adapt. The folder is written beside its place and moved there
-    whole; an older one goes only then.
+    whole; an older one goes only then. ValueError when the folder holds something else than a model.
     """
     folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds other things than a model; choose a new folder to save to")
     unfinished, older = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
     for leftover in (unfinished, older):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -49,7 +53,9 @@ def save(model: Lisa, processor: LisaProcessor, folder: str | Path, dtype: str =
     config.save_pretrained(unfinished)
     processor.save_pretrained(unfinished)
     tied = _tied_names(config)
-    weights = {name: tensor.to(_dtype(dtype)) for name, tensor in merged_state_dict(model).items() if name not in tied}
+    weights = {
+        name: _in_dtype(name, tensor, dtype) for name, tensor in merged_state_dict(model).items() if name not in tied
+    }
     save_torch_state_dict(weights, unfinished)
     if folder.exists():
         folder.rename(older)
@@ -64,6 +70,11 @@ def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("vlm.")}
     merged = copy.deepcopy(model.vlm).merge_and_unload()
     return own | {f"vlm.{name}": tensor for name, tensor in merged.state_dict().items()}
+
+
+def _in_dtype(name: str, tensor: torch.Tensor, dtype: str) -> torch.Tensor:
+    """The frequencies of SAM's positions stay exact: rounded, they would move every position."""
+    return tensor if name.endswith(POSITIONS) else tensor.to(_dtype(dtype))
 
 
 def _tied_names(config: LisaConfig) -> set[str]:
@@ -87,6 +98,8 @@ def find_model(model: str | Path) -> Path:
     config = LisaConfig.get_config_dict(folder)[0]
     if config.get("model_type") != LisaConfig.model_type:
         raise ValueError(f"{folder} is a {config.get('model_type')!r} model, not a LISA model")
+    if not list(folder.glob("*.safetensors")):
+        raise FileNotFoundError(f"{folder} holds no weights (*.safetensors); copy the whole folder of the model")
     return folder
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 from lisa.conversation import TEMPLATES
-from sam_bridge.build import SAM_PRESETS, SamSize
+from sam_bridge.sizes import SAM_PRESETS, SamSize
 
 
 class LisaConfig(PretrainedConfig):

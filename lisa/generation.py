@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from lisa.conversation import Conversation
+from lisa.conversation import SEG, Conversation
 from lisa.modeling import Lisa
 from lisa.packing import PADDING, Rows
 from lisa.processing import Batch, LisaProcessor
@@ -82,16 +82,29 @@ class Predictor:
     def teacher_forced(
         self, images: Sequence[np.ndarray], conversations: Sequence[Sequence[Conversation]]
     ) -> list[list[Answer]]:
-        """Masks for answers that are given: the last turn of each conversation is the assistant's."""
+        """Masks for answers that are given: the last turn of each conversation is the assistant's.
+
+        [SEG] of earlier turns are history and get no mask.
+        """
         batch = self.processor(images, conversations).to(self.model.device)
         model = self.model
         hidden = model.hidden_states(batch.rows, model.backbone.image_tokens(batch.pixel_values))
         positions = seg_positions(batch.rows, model.config.seg_token_id, model.config.seg_state)
-        states = gather_seg_states(hidden, positions)
-        masks, scores = self._masks(states, image_of_seg(batch.rows, positions), batch)
         given = [conversation for group in conversations for conversation in group]
         texts = [conversation.turns[-1].text for conversation in given]
-        return _answers(texts, [conversation.num_seg for conversation in given], masks, scores, batch)
+        counts = [text.count(SEG) for text in texts]
+        wanted = torch.tensor(
+            [
+                index >= conversation.num_seg - count
+                for conversation, count in zip(given, counts, strict=True)
+                for index in range(conversation.num_seg)
+            ],
+            dtype=torch.bool,
+            device=hidden.device,
+        )
+        states = gather_seg_states(hidden, positions)[wanted]
+        masks, scores = self._masks(states, image_of_seg(batch.rows, positions)[wanted], batch)
+        return _answers(texts, counts, masks, scores, batch)
 
     def _masks(self, states: Tensor | None, image_of: Tensor, batch: Batch) -> tuple[list[np.ndarray], list[float]]:
         """A bool mask at its picture's own size and a score for each state, in order."""

@@ -16,7 +16,7 @@ from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_l
 from lisa.packing import Rows
 from lisa.processing import Batch, Names, Targets
 from lisa.seg import build_text_hidden_fcs, gather_seg_states, image_of_seg, seg_positions, split_by_image
-from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, to_original_size
+from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, restore_constants, to_original_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Lisa(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
+    # Rounded, the frequencies of SAM's positions would move every position.
+    _keep_in_fp32_modules_strict = {"pe_layer"}  # noqa: RUF012 - the way transformers declares it
 
     def __init__(self, config: LisaConfig) -> None:
         super().__init__(config)
@@ -60,7 +62,9 @@ class Lisa(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Parts bring their own initialisation; nothing is drawn anew here."""
+        """Parts bring their own initialisation; only SAM's constants, which no file holds, are set again."""
+        if module is self.sam:
+            restore_constants(module)
 
     @property
     def backbone(self) -> Backbone:
@@ -82,6 +86,8 @@ class Lisa(PreTrainedModel):
         masks = self.masks_from_states(states, image_of, batch.sam_pixels)
         terms = {"ce": text_loss(hidden, batch.rows.labels, self.backbone.logits)}
         terms |= self.mask_losses(masks, image_of, batch.targets, batch.sizes)
+        if len(states) == 0:
+            terms["bce"] = terms["bce"] + self._unused_road(hidden, batch.sam_pixels)
         if self.config.ground_loss_weight > 0:
             terms["ground"] = self._token_grounding_loss(image_tokens, batch.names)
         return self._weigh(terms)
@@ -95,6 +101,18 @@ class Lisa(PreTrainedModel):
         terms = {"ground": self._token_grounding_loss(self.backbone.image_tokens(batch.pixel_values), names)}
         terms |= self._mask_terms([(masks.low_res.float(), wanted, counts)])
         return self._weigh(terms | self._auxiliary_terms(masks, wanted, counts))
+
+    def _unused_road(self, hidden: Tensor, sam_pixels: Tensor) -> Tensor:
+        """Zero, by way of everything between a state and its mask.
+
+        When one process has a [SEG] and another has none, both must use the same parameters: ZeRO's gradient
+        exchange breaks off otherwise.
+        """
+        masks = self.masks_from_states(hidden[:1, 0], hidden.new_zeros(1, dtype=torch.int64), sam_pixels)
+        used = masks.low_res.sum() + masks.scores.sum()
+        if self.config.dense_loss_weight > 0:
+            used = used + self.dense_logits(masks).sum()
+        return 0 * used
 
     def hidden_states(self, rows: Rows, image_tokens: Tensor) -> Tensor:
         """Last hidden state of every token: (R, L, D); image_tokens is (B, P, D)."""

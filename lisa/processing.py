@@ -132,7 +132,12 @@ class LisaProcessor:
     ) -> Batch:
         """B images (H, W, 3) uint8 RGB, their conversations and, to learn, masks (N, H, W) bool with ignore
         regions (H, W) bool and, to ground phrases, a name for each mask ("" has none)."""
-        encoded = [[self.text.encode(conversation) for conversation in group] for group in conversations]
+        if len(images) != len(conversations):
+            raise ValueError(f"{len(images)} pictures but conversations about {len(conversations)}")
+        encoded = [
+            [self.text.encode(conversation, truncate=masks is not None) for conversation in group]
+            for group in conversations
+        ]
         sam_pixels, sizes = zip(
             *(resize_and_pad(image, self.config.sam["image_size"]) for image in images), strict=True
         )

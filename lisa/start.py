@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from tokenizers import AddedToken
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from lisa.arguments import TrainArgs
+from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
 from lisa.conversation import SEG
 from lisa.modeling import Lisa
@@ -23,9 +25,22 @@ def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[Li
     torch.manual_seed(args.seed)
     if args.version == "tiny":
         return _from_nothing(args, texts())
-    if AutoConfig.from_pretrained(args.version).model_type == LisaConfig.model_type:
+    if _model_type(args.version) == LisaConfig.model_type:
         return _from_lisa(args)
     return _from_llava(args)
+
+
+def _model_type(version: str) -> str:
+    """Of a folder, or of a model on the hub; what looks like a path is not looked for on the network."""
+    looks_like_path = version.startswith((".", "/", "~")) or version.count("/") > 1
+    if looks_like_path and not Path(version).is_dir():
+        raise FileNotFoundError(f"--version {version}: there is no such folder")
+    try:
+        return AutoConfig.from_pretrained(version).model_type
+    except OSError as error:
+        raise FileNotFoundError(
+            f"--version {version} is neither a model's folder nor one that the hub gives: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[Lisa, LisaProcessor]:
@@ -36,12 +51,18 @@ def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[Lisa, LisaProc
 
 
 def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
-    """Fine-tuning keeps everything that was learned, `text_hidden_fcs` and mask decoder included."""
-    processor = LisaProcessor.from_pretrained(args.version)
+    """Fine-tuning keeps everything that was learned, `text_hidden_fcs` and mask decoder included.
+
+    Template, [SEG] state, sizes and auxiliary heads are the model's own; the flags decide about the losses.
+    """
+    folder = find_model(args.version)
+    processor = LisaProcessor.from_pretrained(folder)
     processor.packing = args.packing
-    model = Lisa.from_pretrained(args.version, config=processor.config, dtype=torch.float32)
-    for weight in ("ce", "bce", "dice"):
-        setattr(model.config, f"{weight}_loss_weight", getattr(args, f"{weight}_loss_weight"))
+    config = processor.config
+    config.mask_loss_size = args.mask_loss_size
+    for term in ("ce", "bce", "dice"):
+        setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))
+    model = Lisa.from_pretrained(folder, config=config, dtype=torch.float32)
     return model, processor
 
 

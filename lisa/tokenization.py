@@ -45,12 +45,14 @@ class ConversationTokenizer:
     use_im_start_end: bool
     model_max_length: int
 
-    def encode(self, conversation: Conversation) -> EncodedConversation:
+    def encode(self, conversation: Conversation, truncate: bool = False) -> EncodedConversation:
         """Ids, labels and places of the image tokens.
 
         Pieces between added tokens are stripped and tokenized on their own (LISA's released weights were
         trained so). ValueError when the text holds a control token that only the software may write, when
-        the picture is not there exactly once, or when the conversation is longer than model_max_length.
+        the picture is not there exactly once, or when the conversation is longer than model_max_length. With
+        `truncate` a longer one is cut at the end, as in the reference, but never so that a [SEG] or all that is
+        to be learned is lost.
         """
         self._refuse_control_tokens(conversation)
         spans = write(conversation, TEMPLATES[self.template])
@@ -73,10 +75,10 @@ class ConversationTokenizer:
                 image_index.append(-1)
                 labels.append(token if learned[start + end - 1] else IGNORE_INDEX)
         if len(ids) > self.model_max_length:
-            raise ValueError(
-                f"the conversation has {len(ids)} tokens ({self.tokens_per_image} of them for the picture) but the "
-                f"model reads at most {self.model_max_length}; shorten the text that begins {text[-len(text) :][:60]!r}"
-            )
+            kept = labels[: self.model_max_length]
+            if not truncate or kept.count(self.seg_token_id) < conversation.num_seg or max(kept) < 0:
+                self._refuse_length(conversation, len(ids))
+            ids, labels, image_index = (values[: self.model_max_length] for values in (ids, labels, image_index))
         return EncodedConversation(
             input_ids=torch.tensor(ids), labels=torch.tensor(labels), image_index=torch.tensor(image_index)
         )
@@ -106,6 +108,13 @@ class ConversationTokenizer:
     def seg_token_id(self) -> int:
         """Vocabulary id of [SEG]; looked up, never tokenized."""
         return self.vocabulary[SEG]
+
+    def _refuse_length(self, conversation: Conversation, length: int) -> None:
+        asked = [turn.text for turn in conversation.turns if turn.role == "user"][-1]
+        raise ValueError(
+            f"the conversation has {length} tokens ({self.tokens_per_image} of them for the picture) but the model "
+            f"reads at most {self.model_max_length}; shorten it, or what begins with {asked[:60]!r}"
+        )
 
     def _refuse_control_tokens(self, conversation: Conversation) -> None:
         control = {IM_START, IM_END, self.tokenizer.bos_token, self.tokenizer.eos_token} - {None}

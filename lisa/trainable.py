@@ -8,30 +8,13 @@ from lisa.modeling import Lisa
 from lisa.processing import LisaProcessor
 from lisa.tokenization import IM_END, IM_START
 
-PARTS = (
-    "lora",
-    "new_tokens",
-    "embeddings",
-    "projector",
-    "vision_tower",
-    "language_model",
-    "text_hidden_fcs",
-    "mask_decoder",
-    "image_encoder",
-)
-
 
 def choose_trainable(model: Lisa, processor: LisaProcessor, args: TrainArgs) -> None:
     """Freeze everything but the parts that --trainable names; LoRA and new token rows are put in place.
 
     SAM's prompt encoder learns with "all" only as far as the road uses it: its no-mask embedding.
     """
-    names = list(PARTS[2:]) if args.trainable == "all" else [name for name in args.trainable.split(",") if name]
-    unknown = sorted(set(names) - set(PARTS))
-    if unknown or not names:
-        raise ValueError(
-            f"--trainable {args.trainable!r}: {unknown or 'nothing'} is no part; choose from {', '.join(PARTS)}, or all"
-        )
+    names = args.trainable_parts
     model.requires_grad_(False)
     parts = model.backbone.parts() | {
         "text_hidden_fcs": model.text_hidden_fcs,
@@ -51,24 +34,28 @@ def choose_trainable(model: Lisa, processor: LisaProcessor, args: TrainArgs) -> 
     if {"lora", "new_tokens"} & set(names):
         _insert_adapters(model, processor, args, lora="lora" in names, new_tokens="new_tokens" in names)
     if args.gradient_checkpointing:
-        model.vlm.gradient_checkpointing_enable({"use_reentrant": False})
+        model.vlm.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _insert_adapters(model: Lisa, processor: LisaProcessor, args: TrainArgs, *, lora: bool, new_tokens: bool) -> None:
     """LoRA on the language model's layers, and a trainable copy of the added tokens' rows, by peft."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, TrainableTokensConfig, get_peft_model
 
-    layers = "|".join(args.lora_target_modules.split(","))
     vocabulary = processor.tokenizer.get_vocab()
     added = sorted(vocabulary[token] for token in (SEG, IM_START, IM_END) if token in vocabulary)
+    holders = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
+    layers = "|".join(args.lora_target_modules.split(","))
+    config = TrainableTokensConfig(token_indices=added, target_modules=holders)
+    if lora:
+        config = LoraConfig(
+            r=args.lora_r,
+            lora_alpha=args.lora_alpha,
+            lora_dropout=args.lora_dropout,
+            target_modules=rf".*language_model.*\.({layers})",
+            trainable_token_indices=dict.fromkeys(holders, added) if new_tokens else None,
+        )
+    # peft freezes what it does not adapt.
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    config = LoraConfig(
-        r=args.lora_r if lora else 1,
-        lora_alpha=args.lora_alpha,
-        lora_dropout=args.lora_dropout,
-        target_modules=rf".*language_model.*\.({layers})" if lora else [],
-        trainable_token_indices={"embed_tokens": added, "lm_head": added} if new_tokens else None,
-    )
     model.vlm = get_peft_model(model.vlm, config)
     for parameter in trained:
         parameter.requires_grad_(True)

@@ -94,7 +94,8 @@ class RunLog:
     def _forget_after(self, step: int) -> None:
         """Drop lines of steps that a resumed run will do again."""
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            # Whole lines end in a newline; a kill may have cut off the last one.
+            lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
             kept = [line for line in lines if json.loads(line)["step"] <= step]
             self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 

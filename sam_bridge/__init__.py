@@ -1,19 +1,29 @@
-"""Everything that touches `segment_anything`, and nothing else: build, geometry, encode, decode."""
+"""Everything that touches `segment_anything`, and nothing else: sizes, build, geometry, encode, decode.
 
-from sam_bridge.build import SAM_PRESETS, SamSize, build_sam, load_sam_weights
-from sam_bridge.decode import decode_masks
-from sam_bridge.encode import encode_images
-from sam_bridge.geometry import ImageSize, masks_to_low_res, resize_and_pad, to_original_size
+The names below are imported when they are first used, so that `sam_bridge.sizes` stays light to import.
+"""
 
-__all__ = [
-    "SAM_PRESETS",
-    "ImageSize",
-    "SamSize",
-    "build_sam",
-    "decode_masks",
-    "encode_images",
-    "load_sam_weights",
-    "masks_to_low_res",
-    "resize_and_pad",
-    "to_original_size",
-]
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "SAM_PRESETS": "sam_bridge.sizes",
+    "ImageSize": "sam_bridge.geometry",
+    "SamSize": "sam_bridge.sizes",
+    "build_sam": "sam_bridge.build",
+    "decode_masks": "sam_bridge.decode",
+    "encode_images": "sam_bridge.encode",
+    "load_sam_weights": "sam_bridge.build",
+    "masks_to_low_res": "sam_bridge.geometry",
+    "resize_and_pad": "sam_bridge.geometry",
+    "restore_constants": "sam_bridge.build",
+    "to_original_size": "sam_bridge.geometry",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sam_bridge' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -2,93 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pickle
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-"""Mean of ImageNet's red, green and blue in 0..255, which SAM subtracts."""
-PIXEL_STD = (58.395, 57.12, 57.375)
-"""Standard deviation of the same, by which SAM divides."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamSize:
-    """The sizes that tell one SAM from another (Kirillov et al. 2023, appendix A)."""
-
-    image_size: int
-    """Side of the square that the encoder sees, pixels."""
-    patch_size: int
-    width: int
-    """Channels of the encoder's blocks."""
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]
-    """Blocks with attention over the whole picture; the others attend in windows."""
-    window: int
-    prompt_width: int
-    """Channels of the image embedding and of every prompt; E."""
-    decoder_depth: int
-    decoder_heads: int
-    decoder_mlp: int
-    iou_width: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "global_blocks", tuple(self.global_blocks))
-        if self.image_size % self.patch_size:
-            raise ValueError(f"SAM image size {self.image_size} is no multiple of patch size {self.patch_size}")
-
-    @property
-    def grid(self) -> int:
-        """Side of the image embedding."""
-        return self.image_size // self.patch_size
-
-    @property
-    def low_res(self) -> int:
-        """Side of the mask decoder's output: it upsamples the image embedding four times."""
-        return 4 * self.grid
-
-
-def _released(width: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> SamSize:
-    return SamSize(
-        image_size=1024,
-        patch_size=16,
-        width=width,
-        depth=depth,
-        heads=heads,
-        global_blocks=global_blocks,
-        window=14,
-        prompt_width=256,
-        decoder_depth=2,
-        decoder_heads=8,
-        decoder_mlp=2048,
-        iou_width=256,
-    )
-
-
-SAM_PRESETS: dict[str, SamSize] = {
-    "vit_h": _released(1280, 32, 16, (7, 15, 23, 31)),
-    "vit_l": _released(1024, 24, 16, (5, 11, 17, 23)),
-    "vit_b": _released(768, 12, 12, (2, 5, 8, 11)),
-    "tiny": SamSize(
-        image_size=192,
-        patch_size=12,
-        width=128,
-        depth=4,
-        heads=4,
-        global_blocks=(0, 1, 2, 3),
-        window=0,
-        prompt_width=64,
-        decoder_depth=2,
-        decoder_heads=4,
-        decoder_mlp=128,
-        iou_width=32,
-    ),
-}
+from sam_bridge.sizes import PIXEL_MEAN, PIXEL_STD, SamSize
 
 
 def build_sam(size: SamSize) -> Sam:
@@ -129,6 +50,12 @@ def build_sam(size: SamSize) -> Sam:
     return Sam(encoder, prompt_encoder, decoder, list(PIXEL_MEAN), list(PIXEL_STD))
 
 
+def restore_constants(sam: Sam) -> None:
+    """Set SAM's pixel mean and deviation again: no checkpoint holds them, and some loaders leave them undefined."""
+    for buffer, values in ((sam.pixel_mean, PIXEL_MEAN), (sam.pixel_std, PIXEL_STD)):
+        buffer.copy_(torch.tensor(values).view(-1, 1, 1))
+
+
 def load_sam_weights(sam: Sam, path: str | Path) -> None:
     """Load a released SAM checkpoint (`sam_vit_h_4b8939.pth` and its like) into `sam`.
 
@@ -140,7 +67,7 @@ def load_sam_weights(sam: Sam, path: str | Path) -> None:
             f"no SAM weights at {path}; download them from the segment-anything repository, "
             "or leave --vision_pretrained empty to start from random weights"
         )
-    weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    weights = _read_tensors(path)
     wanted = sam.state_dict()
     missing = sorted(wanted.keys() - weights.keys())
     unexpected = sorted(weights.keys() - wanted.keys())
@@ -156,3 +83,15 @@ def load_sam_weights(sam: Sam, path: str | Path) -> None:
             "choose the --sam size that the file was made for"
         )
     sam.load_state_dict(weights)
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is no file of weights, or only a part of one; download it again") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise ValueError(
+            f"{path} holds something else than named tensors; give a SAM checkpoint, as in sam_vit_h_4b8939.pth"
+        )
+    return weights

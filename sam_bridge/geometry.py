@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sam_bridge.build import PIXEL_MEAN, PIXEL_STD
+from sam_bridge.sizes import PIXEL_MEAN, PIXEL_STD
 
 
 @dataclass(frozen=True, kw_only=True)

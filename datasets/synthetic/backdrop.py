@@ -86,9 +86,7 @@ def _sky(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     for _ in range(int(rng.integers(1, 5))):
         _add_cloud(cover, rng, span)
     cover = cv2.GaussianBlur(cover, (0, 0), 2.0)[..., None] * 0.55
-    return image + cover * (0.5 * low + 0.5 * np.float32(255) - image) * (
-        0.35 if scene.light == "night" else 1
-    )
+    return image + cover * (0.5 * low + 0.5 * np.float32(255) - image) * (0.35 if scene.light == "night" else 1)
 
 
 def _add_cloud(cover: np.ndarray, rng: np.random.Generator, span: float) -> None:

@@ -88,9 +88,7 @@ def _yes_or_no(picture: Picture, rng: np.random.Generator) -> Exchange:
     cls, colour = thing.cls, thing.colour
     if rng.random() < 0.5:
         cls, colour = (
-            (str(rng.choice(CLASS_NAMES)), colour)
-            if rng.random() < 0.5
-            else (cls, str(rng.choice(COLOUR_NAMES)))
+            (str(rng.choice(CLASS_NAMES)), colour) if rng.random() < 0.5 else (cls, str(rng.choice(COLOUR_NAMES)))
         )
     present = any((seen.thing.cls, seen.thing.colour) == (cls, colour) for seen in picture.things)
     name = with_article(f"{colour} {cls}")
@@ -104,19 +102,13 @@ def _describe(picture: Picture, rng: np.random.Generator) -> Exchange:
     """All things by colour and class, and what they stand on."""
     names: dict[str, int] = {}
     for seen in picture.things:
-        names[f"{seen.thing.colour} {seen.thing.cls}"] = (
-            names.get(f"{seen.thing.colour} {seen.thing.cls}", 0) + 1
-        )
+        names[f"{seen.thing.colour} {seen.thing.cls}"] = names.get(f"{seen.thing.colour} {seen.thing.cls}", 0) + 1
     words = []
     for name, count in names.items():
         colour, cls = name.split()
-        words.append(
-            with_article(name) if count == 1 else f"{NUMBERS[count]} {colour} {CLASS_BY_NAME[cls].plural}"
-        )
+        words.append(with_article(name) if count == 1 else f"{NUMBERS[count]} {colour} {CLASS_BY_NAME[cls].plural}")
     ground = _listed(list(dict.fromkeys(picture.scene.ground)))
-    question = _ask(
-        rng, "Describe the picture.", "What can you see in this picture?", "What is in the picture?"
-    )
+    question = _ask(rng, "Describe the picture.", "What can you see in this picture?", "What is in the picture?")
     return Exchange(question=question, answer=f"The picture shows {_listed(words)}, with {ground} behind.")
 
 

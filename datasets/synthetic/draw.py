@@ -104,10 +104,7 @@ def _see(index: int, scene: Scene, patches: list[_Patch], owner: np.ndarray) -> 
     return SeenThing(
         thing=scene.things[index],
         mask=mask,
-        parts={
-            name: _paste(_without_crumbs(part & visible), patch, owner.shape)
-            for name, part in patch.parts.items()
-        },
+        parts={name: _paste(_without_crumbs(part & visible), patch, owner.shape) for name, part in patch.parts.items()},
         full_area=int(solid.sum()),
         hidden_by={int(b): int(c) for b, c in zip(before, counts, strict=True)},
         area=len(rows),

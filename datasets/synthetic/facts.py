@@ -74,20 +74,13 @@ def places(picture: Picture, index: int, others: Iterable[int]) -> list[str]:
     }
     here = {"left": x < 0.5, "right": x > 0.5, "top": y < 0.5, "bottom": y > 0.5}
     found = [side for side in gap if here[side] and gap[side] >= PLACE_MARGIN]
-    found += [
-        f"{v} {h}"
-        for v in ("top", "bottom")
-        for h in ("left", "right")
-        if _alone_in_corner(x, y, points, v, h)
-    ]
+    found += [f"{v} {h}" for v in ("top", "bottom") for h in ("left", "right") if _alone_in_corner(x, y, points, v, h)]
     if _alone_in_middle(x, y, points):
         found.append("middle")
     return found
 
 
-def _alone_in_corner(
-    x: float, y: float, others: list[tuple[float, float]], vertical: str, horizontal: str
-) -> bool:
+def _alone_in_corner(x: float, y: float, others: list[tuple[float, float]], vertical: str, horizontal: str) -> bool:
     """Well inside of the corner, while each other is well out of its quarter in one direction."""
 
     def depth(px: float, py: float) -> float:
@@ -166,6 +159,4 @@ def having(picture: Picture, name: str) -> tuple[list[int], list[int]]:
     """Indices of the things that have a property, and of those of which it could be argued."""
     found = PROPERTIES[name]
     classes = [seen.thing.cls for seen in picture.things]
-    return [i for i, c in enumerate(classes) if c in found.yes], [
-        i for i, c in enumerate(classes) if c in found.maybe
-    ]
+    return [i for i, c in enumerate(classes) if c in found.yes], [i for i, c in enumerate(classes) if c in found.maybe]

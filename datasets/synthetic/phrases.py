@@ -107,9 +107,7 @@ def _relation(*words: str) -> Wording:
 
 
 REFERRING: dict[str, Wording] = {
-    "class": Wording(
-        train=("{noun}", "the {noun}", "the only {noun}", "the one {noun}"), kept=("only {noun}",)
-    ),
+    "class": Wording(train=("{noun}", "the {noun}", "the only {noun}", "the one {noun}"), kept=("only {noun}",)),
     "attribute": Wording(
         train=("{colour} {cls}", "the {colour} {cls}", "the {cls} that is {colour}", "the {cls} in {colour}"),
         kept=("{cls} that is {colour}",),

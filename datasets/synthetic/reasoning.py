@@ -116,9 +116,7 @@ def _plural_ideas(picture: Picture) -> list[_Idea]:
             if len(targets) > 1:
                 because = f"There are {NUMBERS[len(targets)]} {nouns} in the picture."
                 slots = {"noun": noun, "nouns": nouns}
-                ideas[noun] = _Idea(
-                    type="plural", targets=targets, because=because, slots=slots, ignored=faint
-                )
+                ideas[noun] = _Idea(type="plural", targets=targets, because=because, slots=slots, ignored=faint)
     return list(ideas.values())
 
 
@@ -152,9 +150,7 @@ def _hidden_ideas(picture: Picture) -> list[_Idea]:
             anchor = names[0].text
             thing = picture.things[behind[0]].thing
             because = f"The {anchor} hides a part of the {thing.colour} {thing.cls}."
-            ideas.append(
-                _Idea(type="hidden", targets=(behind[0],), because=because, slots={"anchor": anchor})
-            )
+            ideas.append(_Idea(type="hidden", targets=(behind[0],), because=because, slots={"anchor": anchor}))
     return ideas
 
 
@@ -177,9 +173,7 @@ def _extreme_ideas(picture: Picture) -> list[_Idea]:
 
 def _groups(picture: Picture) -> dict[str, tuple[list[int], list[int]]]:
     """Clause -> (things that it is true of, things of which it could be argued)."""
-    groups = {
-        clause: having(picture, name) for name, clauses in PROPERTY_CLAUSES.items() for clause in clauses
-    }
+    groups = {clause: having(picture, name) for name, clauses in PROPERTY_CLAUSES.items() for clause in clauses}
     for colour in sorted({seen.thing.colour for seen in picture.things}):
         groups[f"that is {colour}"] = (
             [i for i, s in enumerate(picture.things) if s.thing.colour == colour],

@@ -112,9 +112,7 @@ def _name_candidates(picture: Picture, index: int) -> Iterator[_Candidate]:
     if len(by_class.members) == 1:
         yield _Candidate(type="class", table="class", slots={"noun": thing.cls})
     elif len(by_both.members) == 1:
-        yield _Candidate(
-            type="attribute", table="attribute", slots={"colour": thing.colour, "cls": thing.cls}
-        )
+        yield _Candidate(type="attribute", table="attribute", slots={"colour": thing.colour, "cls": thing.cls})
 
 
 def _shared_nouns(picture: Picture, index: int) -> list[tuple[Noun, float]]:

@@ -171,9 +171,7 @@ def _world(arguments: Arguments, counts: dict[str, dict]) -> dict:
     return {
         "arguments": arguments.record,
         "held_out_pairs": [f"{colour} {cls}" for cls, colour in HELD_OUT_PAIRS],
-        "held_out_phrasings": {
-            name: list(wording.kept) for name, wording in tables().items() if wording.kept
-        },
+        "held_out_phrasings": {name: list(wording.kept) for name, wording in tables().items() if wording.kept},
         "counts": counts,
         "splits": splits,
     }

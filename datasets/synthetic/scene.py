@@ -138,9 +138,7 @@ def _odd_one_out(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
     rest = int(rng.integers(2, 4))
     same = [pair for pair in allowed if pair[axis] == common]
     some = [same[i] for i in rng.choice(len(same), size=rest, replace=False)]
-    others = [
-        pair for pair in allowed if pair[axis] != common and pair[1 - axis] in {p[1 - axis] for p in some}
-    ]
+    others = [pair for pair in allowed if pair[axis] != common and pair[1 - axis] in {p[1 - axis] for p in some}]
     chosen = [some[i % rest] for i in range(count - 1)]
     return [*chosen, others[rng.integers(len(others))]]
 
@@ -183,9 +181,7 @@ def _place_things(rng: np.random.Generator, pairs: list[tuple[str, str]], frame:
         for attempt in range(30):
             # After some tries only a small thing has a chance to fit.
             big = rng.random() < 0.45 and attempt < 12
-            thing = _sample_thing(
-                rng, cls, colour, frame, BIG if big else SMALL, near if attempt < 15 else None
-            )
+            thing = _sample_thing(rng, cls, colour, frame, BIG if big else SMALL, near if attempt < 15 else None)
             limit = 0.55 if near is not None and attempt < 15 else 0.06
             if all(_overlap(thing, other) <= limit for other in things):
                 things.append(thing)

@@ -53,32 +53,23 @@ def _ring(
     """An open ring of even width."""
     turn = np.deg2rad(np.linspace(start, end, 25))
     unit = np.stack([np.cos(turn), np.sin(turn)], 1)
-    return Shape(
-        points=np.concatenate([outer * unit, inner * unit[::-1]]) + np.array([x, y]), paint=paint, part=part
-    )
+    return Shape(points=np.concatenate([outer * unit, inner * unit[::-1]]) + np.array([x, y]), paint=paint, part=part)
 
 
-def _rounded(
-    paint: str, x0: float, y0: float, x1: float, y1: float, r: float, part: str | None = None
-) -> Shape:
+def _rounded(paint: str, x0: float, y0: float, x1: float, y1: float, r: float, part: str | None = None) -> Shape:
     turn = np.deg2rad(np.linspace(0, 90, 7))
     corners = [(x1 - r, y1 - r, 0), (x0 + r, y1 - r, 90), (x0 + r, y0 + r, 180), (x1 - r, y0 + r, 270)]
     points = [
-        np.stack([x + r * np.cos(turn + np.deg2rad(a)), y + r * np.sin(turn + np.deg2rad(a))], 1)
-        for x, y, a in corners
+        np.stack([x + r * np.cos(turn + np.deg2rad(a)), y + r * np.sin(turn + np.deg2rad(a))], 1) for x, y, a in corners
     ]
     return Shape(points=np.concatenate(points), paint=paint, part=part)
 
 
-def _blob(
-    paint: str, x: float, y: float, r: float, lobes: int, depth: float, part: str | None = None
-) -> Shape:
+def _blob(paint: str, x: float, y: float, r: float, lobes: int, depth: float, part: str | None = None) -> Shape:
     """A circle with round lobes: a crown, a blossom."""
     turn = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     radius = r * (1 - depth + depth * np.abs(np.cos(0.5 * lobes * turn)))
-    return Shape(
-        points=np.stack([x + radius * np.sin(turn), y - radius * np.cos(turn)], 1), paint=paint, part=part
-    )
+    return Shape(points=np.stack([x + radius * np.sin(turn), y - radius * np.cos(turn)], 1), paint=paint, part=part)
 
 
 def _plain(shape: Shape) -> Shape:

@@ -42,9 +42,7 @@ def test_an_item_is_the_same_in_another_process_and_another_order(minidata):
 def test_seed_and_epoch_change_the_items(minidata):
     options = MixtureOptions()
     first, second = (open_mixture(minidata, options, seed) for seed in (0, 1))
-    items = [
-        [fingerprint(m.sample(e, i)) for i in range(20)] for m, e in ((first, 0), (first, 1), (second, 0))
-    ]
+    items = [[fingerprint(m.sample(e, i)) for i in range(20)] for m, e in ((first, 0), (first, 1), (second, 0))]
     assert items[0] != items[1] != items[2] != items[0]
 
 
@@ -128,9 +126,7 @@ def test_one_core_makes_a_sample_of_320_px_with_eight_sentences_in_ten_milliseco
     refcoco.refs = []
     for number in range(8):
         outline = np.stack([160 + (60 + 9 * number) * np.cos(angles), 120 + 100 * np.sin(angles)], axis=1)
-        refcoco.annotations.append(
-            refcoco.annotation | {"id": number, "segmentation": [outline.ravel().tolist()]}
-        )
+        refcoco.annotations.append(refcoco.annotation | {"id": number, "segmentation": [outline.ravel().tolist()]})
         refcoco.refs.append(refcoco.ref | {"ann_id": number, "sentences": [{"sent": f"ring {number}"}]})
     refcoco.write()
     options = MixtureOptions(dataset="refer_seg", sample_rates="1", num_classes_per_sample=8)

@@ -146,7 +146,5 @@ def test_an_annotation_of_the_displayed_size_stays_as_it_is():
 
 @pytest.mark.parametrize(("shape", "orientation"), [((3, 4), 1), ((3, 4), 3), ((8, 6), 6)])
 def test_an_annotation_of_another_size_is_refused_with_both_sizes(shape, orientation):
-    with pytest.raises(
-        ValueError, match=rf"x\.json is for {shape[1]} x {shape[0]} .*a\.jpg has 3 x 4; restore"
-    ):
+    with pytest.raises(ValueError, match=rf"x\.json is for {shape[1]} x {shape[0]} .*a\.jpg has 3 x 4; restore"):
         picture(4, 3, orientation).align(np.zeros(shape, bool), "x.json")

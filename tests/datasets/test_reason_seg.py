@@ -47,9 +47,7 @@ def test_masks_are_the_official_ones_but_for_the_border(minidata, official_masks
 
 
 def test_conversations_are_the_official_ones(minidata, official):
-    pictures = open_reason_seg(
-        minidata, "ReasonSeg|train", SampleOptions(num_classes_per_sample=99, explanatory=0.3)
-    )
+    pictures = open_reason_seg(minidata, "ReasonSeg|train", SampleOptions(num_classes_per_sample=99, explanatory=0.3))
     texts = {text for i in range(1500) for text in written(pictures.sample(i % 3, np.random.default_rng(i)))}
     expected = {text for item in official["reason_seg_train"] for text in item["conversations"]}
     assert expected <= texts
@@ -144,17 +142,13 @@ def test_an_answer_in_words_alone_has_no_mask_and_no_request_for_one(reason_seg)
     sample = draw(reason_seg, SampleOptions(explanatory=1))
     assert sample.masks.shape == (0, 8, 6)
     assert {c.turns[1].text for c in sample.conversations} == {"It is dark."}
-    assert {c.turns[0].text for c in sample.conversations} == {
-        f"<image>\n{t}" for t in reason_seg.record["text"]
-    }
+    assert {c.turns[0].text for c in sample.conversations} == {f"<image>\n{t}" for t in reason_seg.record["text"]}
 
 
 def test_explanations_are_not_needed_where_they_are_switched_off(reason_seg):
     (reason_seg.folder / "explanatory/train.json").unlink()
     assert len(open_reason_seg(reason_seg.root, "ReasonSeg|train", ALL)) == 1
-    with pytest.raises(
-        FileNotFoundError, match=r"train\.json: not found(.|\n)*not needed where explanatory is -1"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"train\.json: not found(.|\n)*not needed where explanatory is -1"):
         open_reason_seg(reason_seg.root, "ReasonSeg|train", SampleOptions())
 
 

@@ -88,9 +88,7 @@ def test_an_id_that_occurs_twice_is_refused(refcoco):
 @pytest.mark.parametrize("path", ["refs_path", "instances_path"])
 def test_a_missing_file_is_refused_with_the_expected_tree(refcoco, path):
     getattr(refcoco, path).unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"refcoco/.*: not found(.|\n)*refer_seg/refcoco/instances\.json"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"refcoco/.*: not found(.|\n)*refer_seg/refcoco/instances\.json"):
         load(refcoco)
 
 

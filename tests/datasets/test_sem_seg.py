@@ -82,9 +82,7 @@ def test_a_label_map_without_exif_is_turned_with_its_picture(tmp_path, save_pict
 
 @pytest.mark.parametrize("value", [151, 254])
 def test_a_pixel_value_beyond_the_classes_is_refused(tmp_path, save_picture, value):
-    with pytest.raises(
-        ValueError, match=rf"a\.png: holds pixel values from 1 to {value}, but ade20k has 150"
-    ):
+    with pytest.raises(ValueError, match=rf"a\.png: holds pixel values from 1 to {value}, but ade20k has 150"):
         draw(make_ade20k(tmp_path, save_picture, [[1, 1, 1], [1, 1, value]]))
 
 
@@ -95,16 +93,12 @@ def test_a_label_map_without_any_class_is_refused(tmp_path, save_picture):
 
 def test_a_label_map_of_another_size_is_refused(tmp_path, save_picture):
     root = make_ade20k(tmp_path, save_picture, [[1, 1], [1, 1]])
-    with pytest.raises(
-        ValueError, match=r"a\.png is for 2 x 2 pixels .* a\.jpg has 3 x 2|a\.png is for 2 x 2"
-    ):
+    with pytest.raises(ValueError, match=r"a\.png is for 2 x 2 pixels .* a\.jpg has 3 x 2|a\.png is for 2 x 2"):
         draw(root)
 
 
 def test_a_missing_tree_is_refused_at_the_start(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"ade20k/images/training: not found(.|\n)*datasets\.synthetic"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"ade20k/images/training: not found(.|\n)*datasets\.synthetic"):
         open_sem_seg(tmp_path, "ade20k", ALL)
 
 

@@ -51,12 +51,8 @@ def test_the_folder_of_the_referring_sets_may_be_given_itself(minidata):
 
 
 def test_things_of_a_referring_picture_are_whole_ones(refcoco):
-    refcoco.annotations.append(
-        {"id": 6, "image_id": 1, "category_id": 4, "segmentation": [[0, 0, 3, 0, 3, 2]]}
-    )
-    refcoco.annotations.append(
-        {"id": 7, "image_id": 1, "category_id": 3, "segmentation": [[0, 0, 6, 0, 6, 8, 0, 8]]}
-    )
+    refcoco.annotations.append({"id": 6, "image_id": 1, "category_id": 4, "segmentation": [[0, 0, 3, 0, 3, 2]]})
+    refcoco.annotations.append({"id": 7, "image_id": 1, "category_id": 3, "segmentation": [[0, 0, 6, 0, 6, 8, 0, 8]]})
     refcoco.write()
     sample = open_validation(refcoco.root, "refcoco|unc|train").sample(0)
     assert sample.things.sum(axis=(1, 2)).tolist() == [24, 48]
@@ -99,9 +95,7 @@ def test_a_spec_that_is_none_is_refused_with_an_example(tmp_path, spec):
         open_validation(tmp_path, spec)
 
 
-@pytest.mark.parametrize(
-    ("spec", "path"), [("refcoco|unc|val", "refs"), ("ReasonSeg|val", "reason_seg/ReasonSeg")]
-)
+@pytest.mark.parametrize(("spec", "path"), [("refcoco|unc|val", "refs"), ("ReasonSeg|val", "reason_seg/ReasonSeg")])
 def test_a_missing_tree_is_refused_at_the_start(tmp_path, spec, path):
     with pytest.raises(FileNotFoundError, match=rf"{path}.*not found(.|\n)*datasets\.synthetic"):
         open_validation(tmp_path, spec)

@@ -90,19 +90,13 @@ def test_a_conversation_that_does_not_fit_is_refused(messages, message):
 
 
 def test_a_picture_that_is_not_on_disk_is_refused_at_the_start(tmp_path, save_picture):
-    write_llava(
-        tmp_path, save_picture, [{"image": "b.jpg", "conversations": [human("<image> A?"), gpt("B.")]}]
-    )
-    with pytest.raises(
-        FileNotFoundError, match=r"b\.jpg: not found, but .*llava_instruct_150k\.json annotates it"
-    ):
+    write_llava(tmp_path, save_picture, [{"image": "b.jpg", "conversations": [human("<image> A?"), gpt("B.")]}])
+    with pytest.raises(FileNotFoundError, match=r"b\.jpg: not found, but .*llava_instruct_150k\.json annotates it"):
         open_llava(tmp_path)
 
 
 def test_a_picture_name_that_leads_out_of_the_folder_is_refused(tmp_path, save_picture):
-    write_llava(
-        tmp_path, save_picture, [{"image": "../a.jpg", "conversations": [human("<image> A?"), gpt("B.")]}]
-    )
+    write_llava(tmp_path, save_picture, [{"image": "../a.jpg", "conversations": [human("<image> A?"), gpt("B.")]}])
     with pytest.raises(ValueError, match=r"record 0: file name '\.\./a\.jpg' leads out of"):
         open_llava(tmp_path)
 

@@ -63,7 +63,9 @@ def test_half_precision_halves_the_file_and_rounds_every_tensor(tmp_path, dtype,
     half = {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
     loaded = load(tmp_path / "half", device="cpu").model
     for name, tensor in weights(model).items():
-        assert torch.equal(weights(loaded)[name], tensor.to(half).float()), name
+        # SAM's positions would move if their frequencies were rounded.
+        expected = tensor if name.endswith("gaussian_matrix") else tensor.to(half).float()
+        assert torch.equal(weights(loaded)[name], expected), name
     assert (loaded.vlm.lm_head.weight.data_ptr() == loaded.vlm.get_input_embeddings().weight.data_ptr()) == tied
 
 

@@ -20,9 +20,7 @@ FOLDER = "refer_seg/refcoco"
 # Ids of a picture's annotations, refs and sentences start here times its id.
 ID_STEP = 100
 
-CATEGORIES = [cls.name for cls in CLASSES] + [
-    f"{part} of {cls.name}" for cls in CLASSES for part in cls.parts
-]
+CATEGORIES = [cls.name for cls in CLASSES] + [f"{part} of {cls.name}" for cls in CLASSES for part in cls.parts]
 
 
 def write_picture(material: Material, root: Path) -> dict:
@@ -32,17 +30,13 @@ def write_picture(material: Material, root: Path) -> dict:
     write_bytes(root / IMAGES / f"{stem}.jpg", material.jpeg)
     height, width = picture.image.shape[:2]
     first = image_id * ID_STEP
-    annotations = [
-        _annotation(first + i, image_id, seen.thing.cls, seen.mask) for i, seen in enumerate(picture.things)
-    ]
+    annotations = [_annotation(first + i, image_id, seen.thing.cls, seen.mask) for i, seen in enumerate(picture.things)]
     refs = []
     for ref in material.refs:
         if ref.part:
             seen = picture.things[ref.thing]
             category = f"{ref.part} of {seen.thing.cls}"
-            annotations.append(
-                _annotation(first + len(annotations), image_id, category, seen.parts[ref.part])
-            )
+            annotations.append(_annotation(first + len(annotations), image_id, category, seen.parts[ref.part]))
             annotation = annotations[-1]
         else:
             annotation = annotations[ref.thing]

@@ -97,9 +97,7 @@ def test_what_is_drawn_later_hides_what_is_behind():
 
 
 def test_a_picture_in_which_all_is_one_kind_has_no_question():
-    assert (
-        make_question(_picture(_thing("ball", "red", 60, 60, 50), _thing("ball", "red", 200, 60, 50))) is None
-    )
+    assert make_question(_picture(_thing("ball", "red", 60, 60, 50), _thing("ball", "red", 200, 60, 50))) is None
 
 
 def test_what_could_be_argued_is_ignored():

@@ -68,9 +68,7 @@ def test_place_sentences_choose_one_of_several(materials):
             assert all((oy - y if rows == {0} else y - oy) >= 0.1 for _, oy in others), text
         else:
             assert {"middle", "centre"} & set(words)
-            assert all(
-                max(abs(ox - 0.5), abs(oy - 0.5)) > max(abs(x - 0.5), abs(y - 0.5)) + 0.1 for ox, oy in others
-            )
+            assert all(max(abs(ox - 0.5), abs(oy - 0.5)) > max(abs(x - 0.5), abs(y - 0.5)) + 0.1 for ox, oy in others)
         checked += 1
     assert checked > 300
 
@@ -110,9 +108,7 @@ def test_relations_of_place_hold_for_one_of_several(materials):
         noun = [w for w in before.split() if w in (*CLASS_NAMES, *COLOUR_NAMES, "thing")]
         (anchor,) = _fitting(picture, after.split())
         fitting = [i for i in _fitting(picture, noun) if i != anchor]
-        true_of = [
-            i for i in fitting if sign * (_centre(picture, i)[axis] - _centre(picture, anchor)[axis]) > 0
-        ]
+        true_of = [i for i in fitting if sign * (_centre(picture, i)[axis] - _centre(picture, anchor)[axis]) > 0]
         assert len(fitting) > 1
         assert true_of == [target], text
         checked += 1
