@@ -50,7 +50,7 @@ def plain_greedy(predictor, image, conversation, max_new_tokens):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, 2])
 def test_greedy_tokens_are_those_of_a_forward_without_cache(seed, packed):
     model, processor = small_lisa(tied=False)
     torch.manual_seed(seed)
