@@ -1,12 +1,12 @@
 """Phrase grounding: teach both image encoders to see before the language model has learned to speak.
 
-A name ("red car at the left") is the mean of its word embeddings, as a bag of words. Three things are learned
-from names and their masks, without the language model's layers:
+Names of masks ("red car at the left") teach three things, before any question is asked:
 
-- image tokens at the places of a thing point in the direction of its name, so that the language model reads
-  pictures in its own words (CLIP's softmax over cosines, Radford et al. 2021, with the places of a picture
-  instead of the captions of a batch; LSeg, Li et al. 2022, and GLIP, Li et al. 2022, learn likewise);
-- the name, through the final norm and `text_hidden_fcs`, prompts the mask decoder;
+- image tokens at the places of a thing point in the direction of its name, the mean of its word embeddings, so
+  that the language model reads pictures in its own words (CLIP's softmax over cosines, Radford et al. 2021, with
+  the places of a picture instead of the captions of a batch; LSeg, Li et al. 2022, and GLIP, Li et al. 2022,
+  learn likewise);
+- "red car at the left [SEG]", read by the language model without the picture, prompts the mask decoder;
 - SAM's image embedding answers the prompt at every place (the dense loss of `lisa.modeling`).
 
 A released LISA stands on pretrained CLIP and SAM; a model that starts from nothing needs this stage instead.
@@ -36,10 +36,9 @@ class TokenGrounding(nn.Module):
         return self.log_scale.exp() * cosine
 
 
-def mean_words(embeddings: Tensor, lengths: Tensor) -> Tensor:
-    """Bags of words: embeddings (M, T, D) of padded names, lengths (M,) -> (M, D)."""
-    real = torch.arange(embeddings.shape[1], device=lengths.device) < lengths[:, None]
-    return (embeddings * real[..., None]).sum(1) / lengths[:, None]
+def mean_words(embeddings: Tensor, words: Tensor) -> Tensor:
+    """Bags of words: embeddings (M, T, D), words (M, T) true where a word of the name stands -> (M, D)."""
+    return (embeddings * words[..., None]).sum(1) / words.sum(1, keepdim=True).clamp_min(1)
 
 
 def token_grounding_loss(logits: Tensor, coverage: Tensor) -> Tensor:

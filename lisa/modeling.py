@@ -13,7 +13,7 @@ from lisa.backbones import Backbone, adapt
 from lisa.config import LisaConfig
 from lisa.grounding import TokenGrounding, mean_words, token_grounding_loss
 from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
-from lisa.packing import Rows
+from lisa.packing import PADDING, Rows
 from lisa.processing import Batch, Names, Targets
 from lisa.seg import build_text_hidden_fcs, gather_seg_states, image_of_seg, seg_positions, split_by_image
 from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, restore_constants, to_original_size
@@ -88,17 +88,20 @@ class Lisa(PreTrainedModel):
         terms |= self.mask_losses(masks, image_of, batch.targets, batch.sizes)
         if len(states) == 0:
             terms["bce"] = terms["bce"] + self._unused_road(hidden, batch.sam_pixels)
-        if self.config.ground_loss_weight > 0:
+        if batch.names is not None:
             terms["ground"] = self._token_grounding_loss(image_tokens, batch.names)
         return self._weigh(terms)
 
     def ground(self, batch: Batch) -> dict[str, Tensor]:
         """Loss terms of phrase grounding (see `lisa.grounding`), for a batch with names."""
         names, targets = batch.names, batch.targets
-        states = self.backbone.final_norm(self.word_states(names))
+        embeds = self.backbone.embed(names.rows.input_ids)
+        hidden = self.backbone.run(embeds, names.rows.attention_bias(embeds.dtype), names.rows.positions)
+        states = gather_seg_states(hidden, seg_positions(names.rows, self.config.seg_token_id, self.config.seg_state))
         masks = self.masks_from_states(states, names.image_of, batch.sam_pixels)
         wanted, counts = targets.low_res[names.mask_index], targets.low_res_counts[names.image_of]
-        terms = {"ground": self._token_grounding_loss(self.backbone.image_tokens(batch.pixel_values), names)}
+        terms = {"ce": text_loss(hidden, names.rows.labels, self.backbone.logits)}
+        terms["ground"] = self._token_grounding_loss(self.backbone.image_tokens(batch.pixel_values), names)
         terms |= self._mask_terms([(masks.low_res.float(), wanted, counts)])
         return self._weigh(terms | self._auxiliary_terms(masks, wanted, counts))
 
@@ -183,7 +186,8 @@ class Lisa(PreTrainedModel):
 
     def word_states(self, names: Names) -> Tensor:
         """(M, D): the mean word embedding of each name."""
-        return mean_words(self.backbone.embed(names.ids), names.lengths)
+        words = (names.rows.segments != PADDING) & (names.rows.input_ids != self.config.seg_token_id)
+        return mean_words(self.backbone.embed(names.rows.input_ids), words)
 
     def token_logits(self, image_tokens: Tensor, names: Names) -> Tensor:
         """(M, P): how well each token of its picture fits each name; image_tokens is (B, P, D)."""

@@ -85,9 +85,11 @@ def pack_rows(images: Sequence[Sequence[EncodedConversation]], packing: bool, pa
     fill = {"input_ids": pad_id, "labels": IGNORE_INDEX, "image_index": -1, "positions": 0, "segments": PADDING}
     padded = {
         name: pad_sequence([row[name] for row in rows], batch_first=True, padding_value=value)
+        if rows
+        else torch.zeros(0, 1, dtype=torch.int64)
         for name, value in fill.items()
     }
-    return Rows(**padded, image_of_row=torch.tensor(image_of_row))
+    return Rows(**padded, image_of_row=torch.tensor(image_of_row, dtype=torch.int64))
 
 
 def _row(group: Sequence[EncodedConversation]) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoTokenizer, BaseImageProcessor, PreTrainedTokenizerBase
 
 from lisa.backbones import tokens_per_image
@@ -40,10 +39,8 @@ class Targets:
 class Names:
     """Masks that have a name, for phrase grounding; M of them."""
 
-    ids: Tensor
-    """(M, T) int64, padded."""
-    lengths: Tensor
-    """(M,) int64."""
+    rows: Rows
+    """M rows: the name, then [SEG]; all of it is learned, and no picture stands in it."""
     mask_index: Tensor
     """(M,) int64: which of the batch's S masks."""
     image_of: Tensor
@@ -179,22 +176,20 @@ class LisaProcessor:
     def _names(self, names: Sequence[Sequence[str]], masks: Sequence[np.ndarray]) -> Names:
         """Each name of a picture once: several questions may be about the same thing."""
         grid = int(tokens_per_image(self.config.vlm_config) ** 0.5)
-        ids: list[Tensor] = []
+        named_ids: list[list[int]] = []
         mask_index: list[int] = []
         image_of: list[int] = []
         coverage = [torch.zeros(0, grid * grid)]
         first = 0
         for image, (group, group_masks) in enumerate(zip(names, masks, strict=True)):
             named = list({name: k for k, name in enumerate(group) if name}.values())
-            ids += [torch.tensor(self.tokenizer(" " + group[k], add_special_tokens=False).input_ids) for k in named]
+            named_ids += [self.tokenizer(" " + group[k], add_special_tokens=False).input_ids for k in named]
             mask_index += [first + k for k in named]
             image_of += [image] * len(named)
             coverage.append(tower_coverage(group_masks[named], self.image_processor, grid))
             first += len(group)
-        padded = pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id) if ids else None
         return Names(
-            ids=padded if padded is not None else torch.zeros(0, 1, dtype=torch.int64),
-            lengths=torch.tensor([len(name) for name in ids], dtype=torch.int64),
+            rows=pack_rows([[self.text.encode_name(ids)] for ids in named_ids], False, self.tokenizer.pad_token_id),
             mask_index=torch.tensor(mask_index, dtype=torch.int64),
             image_of=torch.tensor(image_of, dtype=torch.int64),
             coverage=torch.cat(coverage),

@@ -46,9 +46,6 @@ class LlavaBackbone:
         )
         return outputs.last_hidden_state
 
-    def final_norm(self, states: Tensor) -> Tensor:
-        return self.vlm.model.language_model.norm(states)
-
     def logits(self, states: Tensor) -> Tensor:
         return self.vlm.lm_head(states)
 
