@@ -14,12 +14,19 @@ A released LISA stands on pretrained CLIP and SAM; a model that starts from noth
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BaseImageProcessor
+
+if TYPE_CHECKING:
+    from lisa.modeling import Lisa
+    from lisa.processing import Batch
 
 
 class TokenGrounding(nn.Module):
@@ -53,6 +60,18 @@ def token_grounding_loss(logits: Tensor, coverage: Tensor) -> Tensor:
 def pointing_accuracy(logits: Tensor, coverage: Tensor) -> Tensor:
     """Whether the best place of each name lies on its mask: (M,) bool (the pointing game, Zhang et al. 2016)."""
     return coverage.gather(1, logits.argmax(1, keepdim=True))[:, 0] >= 0.5 * coverage.amax(1)
+
+
+@torch.inference_mode()
+def measure_pointing(model: Lisa, batches: Iterable[Batch]) -> float:
+    """Share of the names, over all batches, whose best image token lies on the thing; NaN without names."""
+    right = [
+        pointing_accuracy(
+            model.token_logits(model.backbone.image_tokens(batch.pixel_values), batch.names), batch.names.coverage
+        )
+        for batch in (batch.to(model.device) for batch in batches)
+    ]
+    return torch.cat(right).float().mean().item()
 
 
 def tower_coverage(masks: np.ndarray, image_processor: BaseImageProcessor, grid: int) -> Tensor:

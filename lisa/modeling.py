@@ -95,6 +95,8 @@ class Lisa(PreTrainedModel):
     def ground(self, batch: Batch) -> dict[str, Tensor]:
         """Loss terms of phrase grounding (see `lisa.grounding`), for a batch with names."""
         names, targets = batch.names, batch.targets
+        if len(names.mask_index) == 0:
+            return {"loss": self._unused_road(self.backbone.embed(batch.rows.input_ids[:1]), batch.sam_pixels)}
         embeds = self.backbone.embed(names.rows.input_ids)
         hidden = self.backbone.run(embeds, names.rows.attention_bias(embeds.dtype), names.rows.positions)
         states = gather_seg_states(hidden, seg_positions(names.rows, self.config.seg_token_id, self.config.seg_state))

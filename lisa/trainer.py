@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lisa.arguments import TrainArgs
@@ -48,6 +49,12 @@ class Trainer:
                     self.log.write(self.step, stage, terms)
                 if self.step % self.args.save_every == 0 or self.step == last_step:
                     save_checkpoint(self.engine, self.checkpoints, self.step)
+
+    def note(self, values: dict[str, float], stage: str, data: str) -> None:
+        """Print and log what a stage reached on held-out data."""
+        if self.log:
+            Console().print(f"{stage} on {data}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+            self.log.write(self.step, f"{stage} on {data}", values)
 
     def _one_step(self, stage: str) -> dict[str, float]:
         """One optimiser step; returns the mean of each loss term over its micro-batches, and the pace."""

@@ -45,8 +45,15 @@ def test_a_run_leaves_a_report_a_picture_and_a_model(finished):
 
 def test_every_step_is_logged_under_its_true_number(finished):
     lines = [json.loads(line) for line in (finished[1] / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert [line["stage"] for line in lines] == ["grounding"] * 2 + ["answers"] * 4
+    steps = [(line["step"], line["stage"]) for line in lines if "loss" in line]
+    assert steps == [(step, "grounding" if step <= 2 else "answers") for step in range(1, 7)]
+
+
+def test_grounding_is_measured_on_held_out_pictures(finished):
+    lines = [json.loads(line) for line in (finished[1] / "metrics.jsonl").read_text().splitlines()]
+    (measured,) = [line for line in lines if "pointing" in line]
+    assert measured["stage"] == "grounding on refcoco|unc|val"
+    assert 0 <= measured["pointing"] <= 1
 
 
 def test_only_the_newest_checkpoint_is_kept(finished):

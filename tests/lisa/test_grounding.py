@@ -13,7 +13,8 @@ CROPPED = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, 
 
 def test_mean_words_does_not_see_the_padding():
     embeddings = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [99.0, 99.0]]])
-    assert mean_words(embeddings, torch.tensor([2, 1])).tolist() == [[2.0, 3.0], [5.0, 6.0]]
+    words = torch.tensor([[True, True], [True, False]])
+    assert mean_words(embeddings, words).tolist() == [[2.0, 3.0], [5.0, 6.0]]
 
 
 def test_scores_are_scaled_cosines():

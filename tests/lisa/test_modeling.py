@@ -228,18 +228,30 @@ def test_dense_logits_are_the_prompt_times_the_embedding_at_each_place():
     assert logits[1, 2, 3].item() == pytest.approx((query @ place).item() / 32**0.5, rel=1e-4)
 
 
-def test_grounding_learns_from_names_without_the_language_models_layers():
+def test_grounding_learns_every_part_from_names_alone():
     model, processor = small_lisa(mask_loss_size="low_res", ground_loss_weight=3.0)
     batch = batch_of(processor, names=[["red ball", "", "dog"], [], ["cat"]])
     terms = model(batch, "grounding")
-    assert terms.keys() == {"loss", "ground", "bce", "dice"}
-    expected = 3 * terms["ground"] + 2 * terms["bce"] + 0.5 * terms["dice"]
+    assert terms.keys() == {"loss", "ce", "ground", "bce", "dice"}
+    expected = terms["ce"] + 3 * terms["ground"] + 2 * terms["bce"] + 0.5 * terms["dice"]
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     terms["loss"].backward()
     trained = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert any(name.startswith("vlm.model.vision_tower") for name in trained)
     assert any(name.startswith("sam.image_encoder") for name in trained)
-    assert not any("language_model.layers" in name for name in trained)
+    assert any("language_model.layers" in name for name in trained)
+
+
+def test_a_name_is_read_without_the_picture_and_its_seg_state_prompts_the_decoder():
+    model, processor = small_lisa(mask_loss_size="low_res", ground_loss_weight=3.0)
+    batch = batch_of(processor, names=[["red ball", "", "dog"], [], ["cat"]])
+    handed = []
+    model.text_hidden_fcs[0].register_forward_pre_hook(lambda _, inputs: handed.append(inputs[0]))
+    model(batch, "grounding")
+    for row, name in enumerate((" red ball", " dog", " cat")):
+        ids = torch.tensor([processor.tokenizer(name, add_special_tokens=False).input_ids])
+        alone = model.vlm.model.language_model(input_ids=ids).last_hidden_state[0, -1]
+        torch.testing.assert_close(handed[-1][row], alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stage", ["grounding", "answers"])
@@ -247,7 +259,7 @@ def test_a_batch_without_any_name_has_a_finite_loss(stage):
     model, processor = small_lisa(mask_loss_size="low_res", dense_loss_weight=1.0, ground_loss_weight=1.0)
     talk = [[ask("Where?", "Nowhere.")]] * 3
     terms = model(batch_of(processor, talk, counts=(0, 0, 0), names=[[], [], []]), stage)
-    assert terms["ground"].item() == 0
+    assert terms["loss"].item() == pytest.approx(terms.get("ce", torch.zeros(())).item())
     assert math.isfinite(terms["loss"].item())
     terms["loss"].backward()
 

@@ -66,8 +66,8 @@ def test_masks_of_the_pictures_own_size_are_kept_for_losses_at_that_size(small):
 def test_names_belong_to_their_masks_and_images(grounded):
     names = make_batch(grounded, names=[["red ball", "", "dog"], []]).names
     decode = grounded.tokenizer.decode
-    texts = [decode(ids[:length]) for ids, length in zip(names.ids, names.lengths.tolist(), strict=True)]
-    assert texts == [" red ball", " dog"]
+    texts = [decode(ids[seen >= 0]) for ids, seen in zip(names.rows.input_ids, names.rows.segments, strict=True)]
+    assert texts == [" red ball[SEG]", " dog[SEG]"]
     assert names.mask_index.tolist() == [0, 2]
     assert names.image_of.tolist() == [0, 0]
     # the picture squashed to 32 x 32 in 4 x 4 patches: its upper left quarter
@@ -92,7 +92,7 @@ def test_a_name_that_several_questions_share_is_read_once_for_each_picture(groun
 
 def test_no_names_at_all_give_empty_tensors(grounded):
     names = make_batch(grounded, names=[["", "", ""], []]).names
-    assert (len(names.ids), len(names.lengths), names.coverage.shape) == (0, 0, (0, PATCHES))
+    assert (len(names.rows.input_ids), len(names.mask_index), names.coverage.shape) == (0, 0, (0, PATCHES))
 
 
 def test_names_are_not_read_for_a_model_without_phrase_grounding(small):
@@ -102,7 +102,7 @@ def test_names_are_not_read_for_a_model_without_phrase_grounding(small):
 def test_to_moves_every_tensor(grounded):
     moved = make_batch(grounded, names=[["a", "b", "c"], []]).to("meta")
     tensors = [moved.rows.input_ids, moved.offset, moved.sam_pixels, moved.targets.low_res, moved.targets.masks[0]]
-    assert {tensor.device.type for tensor in [*tensors, moved.names.ids]} == {"meta"}
+    assert {tensor.device.type for tensor in [*tensors, moved.names.rows.input_ids]} == {"meta"}
     assert moved.sizes == make_batch(grounded).sizes
 
 
