@@ -214,7 +214,7 @@ class TrainArgs:
         if "new_tokens" in self.trainable and self.weight_decay:
             raise ValueError("--weight_decay would shrink the frozen rows beside --trainable new_tokens; set it to 0")
         if self.grounding_steps and not self.ground_loss_weight:
-            raise ValueError("--grounding_steps trains the grounding head: add --ground_loss_weight 1")
+            raise ValueError("--grounding_steps learns from the grounding loss: add --ground_loss_weight 1")
 
 
 TINY = TrainArgs(
@@ -236,14 +236,14 @@ TINY = TrainArgs(
     ground_loss_weight=1.0,
     iou_loss_weight=0.1,
     mask_loss_size="low_res",
-    epochs=6,
+    epochs=5,
     steps_per_epoch=150,
-    grounding_steps=200,
+    grounding_steps=700,
     batch_size=8,
     grad_accumulation_steps=1,
     optimizer="muon",
     lr=3e-3,
-    muon_lr=0.02,
+    muon_lr=0.015,
     warmup_steps=40,
     precision="bf16_mixed",
     zero_stage=0,

@@ -25,7 +25,7 @@ class LisaConfig(PretrainedConfig):
     mask_loss_size: "original" computes mask losses at each picture's own size, as the reference does;
         "low_res" on the decoder's grid.
     *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off. The reference knows ce,
-        bce and dice; dense and ground bring a small head of their own.
+        bce and dice; dense brings a small head of its own.
     """
 
     model_type = "lisa"

@@ -2,10 +2,8 @@
 
 Names of masks ("red car at the left") teach three things, before any question is asked:
 
-- image tokens at the places of a thing point in the direction of its name, the mean of its word embeddings, so
-  that the language model reads pictures in its own words (CLIP's softmax over cosines, Radford et al. 2021, with
-  the places of a picture instead of the captions of a batch; LSeg, Li et al. 2022, and GLIP, Li et al. 2022,
-  learn likewise);
+- image tokens, read by the language model's own head, say the words of what stands at their place, so that the
+  language model is shown pictures in the words it knows;
 - "red car at the left [SEG]", read by the language model without the picture, prompts the mask decoder;
 - SAM's image embedding answers the prompt at every place (the dense loss of `lisa.modeling`).
 
@@ -20,8 +18,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BaseImageProcessor
 
 if TYPE_CHECKING:
@@ -29,37 +26,30 @@ if TYPE_CHECKING:
     from lisa.processing import Batch
 
 
-class TokenGrounding(nn.Module):
-    """Scores image tokens against names: scaled cosine, the scale learned."""
+def word_scores(log_probabilities: Tensor, words: Tensor, real: Tensor) -> Tensor:
+    """How well each place fits each name, the mean over its words: (M, P).
 
-    def __init__(self) -> None:
-        super().__init__()
-        # One element and not a scalar: DeepSpeed cannot broadcast those.
-        self.log_scale = nn.Parameter(torch.tensor([4.0]))
-
-    def forward(self, tokens: Tensor, words: Tensor) -> Tensor:
-        """tokens (M, P, D) of each name's image, words (M, D) -> logits (M, P)."""
-        cosine = torch.einsum("mpd,md->mp", F.normalize(tokens, dim=-1), F.normalize(words, dim=-1))
-        return self.log_scale.exp() * cosine
-
-
-def mean_words(embeddings: Tensor, words: Tensor) -> Tensor:
-    """Bags of words: embeddings (M, T, D), words (M, T) true where a word of the name stands -> (M, D)."""
-    return (embeddings * words[..., None]).sum(1) / words.sum(1, keepdim=True).clamp_min(1)
-
-
-def token_grounding_loss(logits: Tensor, coverage: Tensor) -> Tensor:
-    """How far the softmax over places is from the thing's own places, as a KL divergence per name: (M,).
-
-    logits, coverage (M, P); the wanted distribution is the coverage, scaled to sum 1.
+    log_probabilities (M, P, V) of each place's words, in the picture of each name; words (M, T) their ids;
+    real (M, T) is false at padding.
     """
-    wanted = coverage / coverage.sum(1, keepdim=True).clamp_min(1e-6)
-    return F.kl_div(logits.log_softmax(1), wanted, reduction="none").sum(1)
+    per_word = log_probabilities.gather(2, words[:, None, :].expand(-1, log_probabilities.shape[1], -1))
+    return (per_word * real[:, None]).sum(2) / real.sum(1)[:, None].clamp_min(1)
 
 
-def pointing_accuracy(logits: Tensor, coverage: Tensor) -> Tensor:
-    """Whether the best place of each name lies on its mask: (M,) bool (the pointing game, Zhang et al. 2016)."""
-    return coverage.gather(1, logits.argmax(1, keepdim=True))[:, 0] >= 0.5 * coverage.amax(1)
+def token_grounding_loss(scores: Tensor, coverage: Tensor) -> Tensor:
+    """Cross entropy of a name's words at the places that its thing covers, per name: (M,).
+
+    scores (M, P) from `word_scores`; each place counts with the share of it that is covered, (M, P).
+    """
+    return -(scores * coverage).sum(1) / coverage.sum(1).clamp_min(1e-6)
+
+
+def pointing_accuracy(scores: Tensor, coverage: Tensor) -> Tensor:
+    """Whether the best place of each name lies on its mask: (M,) bool (the pointing game, Zhang et al. 2016).
+
+    scores, coverage (M, P).
+    """
+    return coverage.gather(1, scores.argmax(1, keepdim=True))[:, 0] >= 0.5 * coverage.amax(1)
 
 
 @torch.inference_mode()
@@ -67,7 +57,7 @@ def measure_pointing(model: Lisa, batches: Iterable[Batch]) -> float:
     """Share of the names, over all batches, whose best image token lies on the thing; NaN without names."""
     right = [
         pointing_accuracy(
-            model.token_logits(model.backbone.image_tokens(batch.pixel_values), batch.names), batch.names.coverage
+            model.place_scores(model.backbone.image_tokens(batch.pixel_values), batch.names), batch.names.coverage
         )
         for batch in (batch.to(model.device) for batch in batches)
     ]

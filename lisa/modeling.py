@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import PreTrainedModel
 
-from lisa.backbones import Backbone, adapt
+from lisa.backbones import Backbone, adapt, build
 from lisa.config import LisaConfig
-from lisa.grounding import TokenGrounding, mean_words, token_grounding_loss
+from lisa.grounding import token_grounding_loss, word_scores
 from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
 from lisa.packing import PADDING, Rows
 from lisa.processing import Batch, Names, Targets
@@ -51,14 +51,12 @@ class Lisa(PreTrainedModel):
 
     def __init__(self, config: LisaConfig) -> None:
         super().__init__(config)
-        self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
+        self.vlm = build(config.vlm_config)
         self.sam = build_sam(config.sam_size)
         self.text_hidden_fcs = build_text_hidden_fcs(self.backbone.width, config.sam_size.prompt_width)
         width = config.sam_size.prompt_width
         if config.dense_loss_weight > 0:
             self.dense_prompt, self.dense_image = nn.Linear(width, width), nn.Conv2d(width, width, 1)
-        if config.ground_loss_weight > 0:
-            self.token_grounding = TokenGrounding()
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -186,17 +184,14 @@ class Lisa(PreTrainedModel):
         places = self.dense_image(masks.embeddings)[masks.row_of]
         return torch.einsum("se,seyx->syx", queries, places).float() / queries.shape[-1] ** 0.5
 
-    def word_states(self, names: Names) -> Tensor:
-        """(M, D): the mean word embedding of each name."""
-        words = (names.rows.segments != PADDING) & (names.rows.input_ids != self.config.seg_token_id)
-        return mean_words(self.backbone.embed(names.rows.input_ids), words)
-
-    def token_logits(self, image_tokens: Tensor, names: Names) -> Tensor:
+    def place_scores(self, image_tokens: Tensor, names: Names) -> Tensor:
         """(M, P): how well each token of its picture fits each name; image_tokens is (B, P, D)."""
-        return self.token_grounding(image_tokens[names.image_of], self.word_states(names)).float()
+        said = self.backbone.logits(self.backbone.final_norm(image_tokens)).float().log_softmax(-1)
+        real = (names.rows.segments != PADDING) & (names.rows.input_ids != self.config.seg_token_id)
+        return word_scores(said[names.image_of], names.rows.input_ids, real)
 
     def _token_grounding_loss(self, image_tokens: Tensor, names: Names) -> Tensor:
-        return mean_over_masks([token_grounding_loss(self.token_logits(image_tokens, names), names.coverage)])
+        return mean_over_masks([token_grounding_loss(self.place_scores(image_tokens, names), names.coverage)])
 
     def _weigh(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = {

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+MUON_DECAY = 0.1
+"""Muon's steps have a fixed size; without decay, matrices before a norm would grow without bound."""
+
 
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) for weight matrices, AdamW for everything else; two parameter groups."""
 
     def __init__(self, matrices: list[Tensor], others: list[Tensor], **adamw: Any) -> None:
-        self.parts = [torch.optim.Muon(matrices, weight_decay=0.0), torch.optim.AdamW(others, **adamw)]
+        self.parts = [torch.optim.Muon(matrices, weight_decay=MUON_DECAY), torch.optim.AdamW(others, **adamw)]
         # The groups are the parts' own, so a scheduler that writes into them reaches the parts.
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 

@@ -13,7 +13,7 @@ from lisa.conversation import IMAGE_PLACEHOLDER, SEG
 from lisa.tokenization import IM_END, IM_START
 
 VOCABULARY = 1024
-IMAGE_SIZE, PATCH_SIZE = 192, 16
+IMAGE_SIZE, PATCH_SIZE, MERGE = 128, 8, 2
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -51,7 +51,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LisaConfig:
         patch_size=PATCH_SIZE,
         hidden_size=128,
         intermediate_size=512,
-        num_hidden_layers=5,
+        num_hidden_layers=4,
         num_attention_heads=4,
         projection_dim=128,
     )
@@ -73,7 +73,8 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LisaConfig:
         vision_config=vision,
         text_config=text,
         image_token_index=tokenizer.pad_token_id,
-        image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
+        merge_patches=MERGE,
+        image_seq_length=(IMAGE_SIZE // PATCH_SIZE // MERGE) ** 2,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,

@@ -13,6 +13,7 @@ from lisa.arguments import TrainArgs
 from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
 from lisa.conversation import SEG
+from lisa.mimetic import mimetic_start
 from lisa.modeling import Lisa
 from lisa.presets import tiny_config, tiny_image_processor, train_tokenizer
 from lisa.processing import LisaProcessor
@@ -47,7 +48,9 @@ def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[Lisa, LisaProc
     tokenizer = train_tokenizer(texts)
     config = tiny_config(tokenizer)
     _apply(args, config)
-    return Lisa(config), LisaProcessor(config, tokenizer, tiny_image_processor(), packing=args.packing)
+    model = Lisa(config)
+    mimetic_start(model.vlm.model.vision_tower)
+    return model, LisaProcessor(config, tokenizer, tiny_image_processor(), packing=args.packing)
 
 
 def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:

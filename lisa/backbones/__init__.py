@@ -5,10 +5,16 @@ from __future__ import annotations
 from transformers import PretrainedConfig, PreTrainedModel
 
 from lisa.backbones.base import Backbone
-from lisa.backbones.llava import LlavaBackbone, llava_tokens_per_image
+from lisa.backbones.llava import LlavaBackbone, build_llava, llava_tokens_per_image
 
 _ADAPTERS = {"llava": LlavaBackbone}
+_BUILDERS = {"llava": build_llava}
 _TOKENS_PER_IMAGE = {"llava": llava_tokens_per_image}
+
+
+def build(vlm_config: PretrainedConfig) -> PreTrainedModel:
+    """A vision-language model with random weights."""
+    return _BUILDERS[_family(vlm_config)](vlm_config)
 
 
 def adapt(vlm: PreTrainedModel) -> Backbone:
@@ -32,4 +38,4 @@ def _family(config: PretrainedConfig) -> str:
     return config.model_type
 
 
-__all__ = ["Backbone", "adapt", "tokens_per_image"]
+__all__ = ["Backbone", "adapt", "build", "tokens_per_image"]

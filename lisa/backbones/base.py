@@ -30,6 +30,10 @@ class Backbone(Protocol):
         """
         ...
 
+    def final_norm(self, states: Tensor) -> Tensor:
+        """The norm that ends the language model, on its own: (..., D) -> (..., D)."""
+        ...
+
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary scores: (..., D) -> (..., V)."""
         ...

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from transformers import Cache, LlavaConfig, LlavaForConditionalGeneration
 
 
+def build_llava(config: LlavaConfig) -> LlavaForConditionalGeneration:
+    """The model with random weights; `config.merge_patches` (ours, 1 when absent) asks for a merging projector."""
+    vlm = LlavaForConditionalGeneration(config)
+    if _merge(config) > 1:
+        vlm.model.multi_modal_projector = MergingProjector(config, _merge(config))
+    return vlm
+
+
+class MergingProjector(nn.Module):
+    """Squares of m x m neighbouring patches become one image token, then LLaVA's MLP: (B, P m m, C) -> (B, P, D).
+
+    Small patches see shapes, few tokens spare the language model (pixel shuffle, as in InternVL, Chen et al. 2024).
+    """
+
+    def __init__(self, config: LlavaConfig, merge: int) -> None:
+        super().__init__()
+        self.merge = merge
+        width = config.text_config.hidden_size
+        self.linear_1 = nn.Linear(config.vision_config.hidden_size * merge**2, width)
+        self.act = nn.GELU()
+        self.linear_2 = nn.Linear(width, width)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        batch, count, channels = patches.shape
+        side = math.isqrt(count) // self.merge
+        squares = patches.view(batch, side, self.merge, side, self.merge, channels).transpose(2, 3)
+        return self.linear_2(self.act(self.linear_1(squares.reshape(batch, side * side, -1))))
+
+
+def _merge(config: LlavaConfig) -> int:
+    return getattr(config, "merge_patches", 1)
+
+
 def llava_tokens_per_image(config: LlavaConfig) -> int:
-    """Patches of the square picture; one more when CLIP's class token is kept."""
+    """Patches of the square picture, merged; one more when CLIP's class token is kept."""
     vision = config.vision_config
-    patches = (vision.image_size // vision.patch_size) ** 2
+    patches = (vision.image_size // vision.patch_size // _merge(config)) ** 2
     has_class_token = vision.model_type == "clip_vision_model"
     return patches + int(has_class_token and config.vision_feature_select_strategy == "full")
 
@@ -45,6 +80,9 @@ class LlavaBackbone:
             use_cache=cache is not None,
         )
         return outputs.last_hidden_state
+
+    def final_norm(self, states: Tensor) -> Tensor:
+        return self.vlm.model.language_model.norm(states)
 
     def logits(self, states: Tensor) -> Tensor:
         return self.vlm.lm_head(states)
