@@ -123,25 +123,29 @@ def train(
     from lisa.trainer import Trainer
 
     trainer = Trainer(model, args, mixture.sample, partial(collate, processor=processor))
-    if trainer.step < args.grounding_steps:
-        trainer.run_until(args.grounding_steps, "grounding")
-        for validation_set in validation_sets[:1]:
-            report_pointing(trainer, model, processor, validation_set)
+    before_answers = args.vision_steps + args.grounding_steps
+    for stage, last_step in (("vision", args.vision_steps), ("grounding", before_answers)):
+        if trainer.step < last_step:
+            trainer.run_until(last_step, stage)
+            for validation_set in validation_sets[:1]:
+                report_pointing(trainer, model, processor, validation_set, stage)
     for epoch in range(1, args.epochs + 1):
-        trainer.run_until(args.grounding_steps + epoch * args.steps_per_epoch, "answers")
+        trainer.run_until(before_answers + epoch * args.steps_per_epoch, "answers")
         if args.eval_every and epoch % args.eval_every == 0 and epoch < args.epochs:
             validate(args, Predictor(model, processor, name=args.exp_name), validation_sets)
     save(model, processor, args.run_dir / "model", args.save_dtype)
 
 
-def report_pointing(trainer: Trainer, model: Lisa, processor: LisaProcessor, validation_set: ValidationSet) -> None:
-    """What phrase grounding reached on held-out pictures: how often the best image token lies on what is named."""
+def report_pointing(
+    trainer: Trainer, model: Lisa, processor: LisaProcessor, validation_set: ValidationSet, stage: str
+) -> None:
+    """What a stage reached on held-out pictures: how often the best image token lies on what is named."""
     from datasets.collate import collate
     from lisa.grounding import measure_pointing
 
     pictures = range(min(len(validation_set), POINTING_PICTURES))
     batches = (collate([validation_set.sample(i)], processor) for i in pictures)
-    trainer.note({"pointing": measure_pointing(model, batches)}, "grounding", validation_set.spec)
+    trainer.note({"pointing": measure_pointing(model, batches)}, stage, validation_set.spec)
 
 
 def validate(args: TrainArgs, predictor: Predictor, validation_sets: list[ValidationSet]) -> dict:

@@ -108,8 +108,10 @@ class TrainArgs:
     """Epochs of --steps_per_epoch steps."""
     steps_per_epoch: int = 500
     """Optimiser steps per epoch."""
+    vision_steps: int = 0
+    """Optimiser steps of a first stage, in which the vision tower learns to see (lisa/grounding.py)."""
     grounding_steps: int = 0
-    """Optimiser steps of phrase grounding before the epochs: both image encoders learn to see (lisa/grounding.py)."""
+    """Optimiser steps of a second stage, in which names also prompt the mask decoder (lisa/grounding.py)."""
     batch_size: int = 2
     """Pictures per process and micro-batch."""
     grad_accumulation_steps: int = 10
@@ -175,7 +177,7 @@ class TrainArgs:
     @property
     def total_steps(self) -> int:
         """Optimiser steps of all stages."""
-        return self.grounding_steps + self.epochs * self.steps_per_epoch
+        return self.vision_steps + self.grounding_steps + self.epochs * self.steps_per_epoch
 
     @property
     def trainable_parts(self) -> list[str]:
@@ -213,8 +215,10 @@ class TrainArgs:
             raise ValueError("--resume continues a run and --overwrite deletes it; choose one")
         if "new_tokens" in self.trainable and self.weight_decay:
             raise ValueError("--weight_decay would shrink the frozen rows beside --trainable new_tokens; set it to 0")
-        if self.grounding_steps and not self.ground_loss_weight:
-            raise ValueError("--grounding_steps learns from the grounding loss: add --ground_loss_weight 1")
+        if (self.vision_steps or self.grounding_steps) and not self.ground_loss_weight:
+            raise ValueError(
+                "--vision_steps and --grounding_steps learn from the grounding loss: add --ground_loss_weight 1"
+            )
 
 
 TINY = TrainArgs(
@@ -236,9 +240,10 @@ TINY = TrainArgs(
     ground_loss_weight=1.0,
     iou_loss_weight=0.1,
     mask_loss_size="low_res",
-    epochs=5,
+    vision_steps=1300,
+    grounding_steps=350,
+    epochs=4,
     steps_per_epoch=150,
-    grounding_steps=700,
     batch_size=8,
     grad_accumulation_steps=1,
     optimizer="muon",

@@ -1,6 +1,7 @@
 """Phrase grounding: teach both image encoders to see before the language model has learned to speak.
 
-Names of masks ("red car at the left") teach three things, before any question is asked:
+Names of masks ("red car at the left") teach three things before any question is asked; the stage "vision" learns the
+first alone, "grounding" all three:
 
 - image tokens, read by the language model's own head, say the words of what stands at their place, so that the
   language model is shown pictures in the words it knows;

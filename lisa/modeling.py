@@ -72,8 +72,11 @@ class Lisa(PreTrainedModel):
     def forward(self, batch: Batch, stage: str = "answers") -> dict[str, Tensor]:
         """Loss terms of a batch with targets, each a scalar; "loss" is their weighted sum.
 
-        stage "grounding" learns from names alone (see `ground`).
+        The stages "vision" and "grounding" come before the answers and learn from names alone (`lisa.grounding`).
         """
+        if stage == "vision":
+            image_tokens = self.backbone.image_tokens(batch.pixel_values)
+            return self._weigh({"ground": self._token_grounding_loss(image_tokens, batch.names)})
         if stage == "grounding":
             return self.ground(batch)
         image_tokens = self.backbone.image_tokens(batch.pixel_values)

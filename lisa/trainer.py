@@ -36,7 +36,7 @@ class Trainer:
         self.log = RunLog(args.run_dir, self.step) if self.engine.global_rank == 0 else None
 
     def run_until(self, last_step: int, stage: str) -> None:
-        """Train to `last_step` (of the whole run); `stage` is "grounding" or "answers"."""
+        """Train to `last_step` (of the whole run); `stage` is one of `Lisa.forward`."""
         if self.step >= last_step:
             return
         self.engine.train()

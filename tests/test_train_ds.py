@@ -16,7 +16,20 @@ from lisa import load
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SHORT = [
-    *("--grounding_steps", "2", "--epochs", "1", "--steps_per_epoch", "4", "--save_every", "2", "--batch_size", "2"),
+    *(
+        "--vision_steps",
+        "1",
+        "--grounding_steps",
+        "1",
+        "--epochs",
+        "1",
+        "--steps_per_epoch",
+        "4",
+        "--save_every",
+        "2",
+        "--batch_size",
+        "2",
+    ),
     *("--num_classes_per_sample", "2", "--workers", "1", "--warmup_steps", "2", "--print_freq", "1"),
 ]
 
@@ -46,14 +59,14 @@ def test_a_run_leaves_a_report_a_picture_and_a_model(finished):
 def test_every_step_is_logged_under_its_true_number(finished):
     lines = [json.loads(line) for line in (finished[1] / "metrics.jsonl").read_text().splitlines()]
     steps = [(line["step"], line["stage"]) for line in lines if "loss" in line]
-    assert steps == [(step, "grounding" if step <= 2 else "answers") for step in range(1, 7)]
+    assert steps == [(step, stage) for step, stage in enumerate(["vision", "grounding", *["answers"] * 4], start=1)]
 
 
 def test_grounding_is_measured_on_held_out_pictures(finished):
     lines = [json.loads(line) for line in (finished[1] / "metrics.jsonl").read_text().splitlines()]
-    (measured,) = [line for line in lines if "pointing" in line]
-    assert measured["stage"] == "grounding on refcoco|unc|val"
-    assert 0 <= measured["pointing"] <= 1
+    measured = {line["stage"]: line["pointing"] for line in lines if "pointing" in line}
+    assert measured.keys() == {"vision on refcoco|unc|val", "grounding on refcoco|unc|val"}
+    assert all(0 <= share <= 1 for share in measured.values())
 
 
 def test_only_the_newest_checkpoint_is_kept(finished):

@@ -12,7 +12,7 @@ dataset_dir dataset sample_rates sem_seg_data refer_seg_data vqa_data reason_seg
 num_classes_per_sample explanatory name_targets workers
 ce_loss_weight bce_loss_weight dice_loss_weight dense_loss_weight iou_loss_weight ground_loss_weight
 mask_loss_size
-epochs steps_per_epoch grounding_steps batch_size grad_accumulation_steps
+epochs steps_per_epoch vision_steps grounding_steps batch_size grad_accumulation_steps
 optimizer lr muon_lr warmup_steps beta1 beta2 weight_decay clip precision zero_stage packing
 exp_name log_base_dir seed resume overwrite save_every eval_every no_eval eval_only val_batch_size val_limit
 print_freq save_dtype local_rank
@@ -94,7 +94,7 @@ def test_an_unknown_flag_or_value_ends_with_status_2(argv, capsys):
         (["--optimizer", "muon", "--zero_stage", "2"], "--optimizer muon needs whole matrices"),
         (["--optimizer", "muon", "--precision", "bf16"], "--optimizer muon needs whole matrices"),
         (["--trainable", "new_tokens", "--weight_decay", "0.1"], "--weight_decay would shrink"),
-        (["--version", "some/llava", "--grounding_steps", "5"], "--grounding_steps trains the grounding head"),
+        (["--version", "some/llava", "--grounding_steps", "5"], "--vision_steps and --grounding_steps learn from the grounding loss"),
         (["--epochs", "0"], "--epochs is 0; it must be at least 1"),
         (["--batch_size", "-1"], "--batch_size is -1; it must be at least 1"),
         (["--save_every", "0"], "--save_every is 0; it must be at least 1"),

@@ -1,34 +1,24 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 from transformers import CLIPImageProcessor
 
-from lisa.grounding import TokenGrounding, mean_words, pointing_accuracy, token_grounding_loss, tower_coverage
+from lisa.grounding import pointing_accuracy, token_grounding_loss, tower_coverage, word_scores
 
 SQUASHED = CLIPImageProcessor(size={"height": 8, "width": 8}, do_center_crop=False)
 CROPPED = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
 
 
-def test_mean_words_does_not_see_the_padding():
-    embeddings = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [99.0, 99.0]]])
-    words = torch.tensor([[True, True], [True, False]])
-    assert mean_words(embeddings, words).tolist() == [[2.0, 3.0], [5.0, 6.0]]
+def test_the_score_of_a_place_is_the_mean_over_the_words_of_the_name():
+    log_probabilities = torch.tensor([[[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]]])  # one name, two places, three words
+    words, real = torch.tensor([[0, 2, 1]]), torch.tensor([[True, True, False]])  # the last is padding
+    assert word_scores(log_probabilities, words, real).tolist() == [[-2.0, -5.0]]
 
 
-def test_scores_are_scaled_cosines():
-    grounding = TokenGrounding()
-    tokens, words = torch.tensor([[[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]]), torch.tensor([[5.0, 0.0]])
-    scale = grounding.log_scale.exp().item()
-    assert grounding(tokens, words)[0].tolist() == pytest.approx([scale, 0, -scale], rel=1e-5)
-
-
-def test_the_loss_is_the_divergence_of_the_places_from_the_softmax():
-    # softmax (1/2, 1/4, 1/4), wanted (1/2, 1/2, 0): 1/2 log 1 + 1/2 log 2
-    logits = torch.tensor([[math.log(2), 0.0, 0.0]])
-    assert token_grounding_loss(logits, torch.tensor([[0.4, 0.4, 0.0]])).item() == pytest.approx(0.5 * math.log(2))
-    assert token_grounding_loss(logits, torch.tensor([[1.0, 0.5, 0.5]])).item() == pytest.approx(0, abs=1e-6)
+def test_the_loss_is_the_cross_entropy_at_the_places_that_the_thing_covers():
+    scores = torch.tensor([[-1.0, -3.0, -100.0]])
+    assert token_grounding_loss(scores, torch.tensor([[1.0, 1.0, 0.0]])).item() == pytest.approx(2)
+    assert token_grounding_loss(scores, torch.tensor([[0.5, 0.25, 0.0]])).item() == pytest.approx(5 / 3)  # (2 + 3) / 3
 
 
 def test_a_name_without_any_place_costs_nothing():

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from small_model import picture, small_config, small_tokenizer
+from transformers import CLIPImageProcessor
+
+from lisa.backbones import build, tokens_per_image
+from lisa.backbones.llava import MergingProjector
+from lisa.modeling import Lisa
+from lisa.processing import LisaProcessor
+
+
+@pytest.fixture(scope="module")
+def merging():
+    """The small model with 2 x 2 of its 4 x 4 patches in one image token."""
+    config = small_config(small_tokenizer())
+    config.vlm_config.merge_patches = 2
+    torch.manual_seed(0)
+    return Lisa(config)
+
+
+def test_merging_leaves_a_quarter_of_the_image_tokens(merging):
+    assert tokens_per_image(merging.config.vlm_config) == 4
+    assert merging.backbone.image_tokens(torch.zeros(3, 3, 32, 32)).shape == (3, 4, 32)
+
+
+def test_a_token_is_made_of_neighbouring_patches():
+    config = small_config(small_tokenizer()).vlm_config
+    projector = MergingProjector(config, 2)
+    seen = []
+    projector.linear_1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    numbered = torch.arange(16.0)[None, :, None].expand(1, 16, 32)  # 4 x 4 patches, each told by its number
+    projector(numbered)
+    assert seen[0][0, :, ::32].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+def test_a_merging_model_comes_back_from_its_folder(merging, tmp_path):
+    from lisa import load
+    from lisa.checkpoint import save
+
+    square = {"height": 32, "width": 32}
+    images = CLIPImageProcessor(size=square, crop_size=square, do_center_crop=False)
+    processor = LisaProcessor(merging.config, small_tokenizer(), images)
+    save(merging, processor, tmp_path / "model")
+    loaded = load(tmp_path / "model", device="cpu")
+    pixels = processor.tower_pixels([picture(20, 30)])
+    torch.testing.assert_close(loaded.model.backbone.image_tokens(pixels), merging.eval().backbone.image_tokens(pixels))
+
+
+def test_a_family_without_an_adapter_is_refused_with_those_there_are():
+    from transformers import AutoConfig
+
+    with pytest.raises(ValueError, match="no backbone for models of type 'bert'; there is one for llava"):
+        build(AutoConfig.for_model("bert"))
