@@ -94,7 +94,7 @@ def test_an_unknown_flag_or_value_ends_with_status_2(argv, capsys):
         (["--optimizer", "muon", "--zero_stage", "2"], "--optimizer muon needs whole matrices"),
         (["--optimizer", "muon", "--precision", "bf16"], "--optimizer muon needs whole matrices"),
         (["--trainable", "new_tokens", "--weight_decay", "0.1"], "--weight_decay would shrink"),
-        (["--version", "some/llava", "--grounding_steps", "5"], "--vision_steps and --grounding_steps learn from the grounding loss"),
+        (["--version", "some/llava", "--grounding_steps", "5"], "--vision_steps and --grounding_steps learn"),
         (["--epochs", "0"], "--epochs is 0; it must be at least 1"),
         (["--batch_size", "-1"], "--batch_size is -1; it must be at least 1"),
         (["--save_every", "0"], "--save_every is 0; it must be at least 1"),
