@@ -65,7 +65,7 @@ class Chat:
             raise ValueError("there is no picture yet; give one with --image or /image PATH")
         if not question.strip():
             raise ValueError("the question is empty; ask something, as in: where is the red boat?")
-        if any(token in question for token in (IMAGE_PLACEHOLDER,)):
+        if IMAGE_PLACEHOLDER in question:
             raise ValueError(f"the question holds {IMAGE_PLACEHOLDER}, which stands for the picture; remove it")
         text = question.strip() if self.turns else f"{IMAGE_PLACEHOLDER}\n{question.strip()}"
         turns = (*self.turns, Turn("user", text))

@@ -88,8 +88,10 @@ def find_model(model: str | Path) -> Path:
     if not folder.is_dir() and (KEPT_MODELS / str(model)).is_dir():
         folder = KEPT_MODELS / str(model)
     if not folder.is_dir():
+        kept = ", ".join(sorted(path.name for path in KEPT_MODELS.glob("*"))) or "none yet"
         raise FileNotFoundError(
-            f"no model folder at {model}; train one with train_ds.py, or use one that is kept: tiny"
+            f"no model folder at {model}; train one with train_ds.py (it writes runs/tiny/model), "
+            f"or use one that comes with the checkout ({kept})"
         )
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(

@@ -16,9 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from lisa.arguments import TrainArgs
 from lisa.optimizer import build_optimizer
 
-os.environ.setdefault("DS_ACCELERATOR", "" if torch.cuda.is_available() else "cpu")
-if not os.environ["DS_ACCELERATOR"]:
-    del os.environ["DS_ACCELERATOR"]
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # spares DeepSpeed's search, and its warning
 
 
 def deepspeed_config(args: TrainArgs) -> dict[str, Any]:
