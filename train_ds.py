@@ -123,14 +123,14 @@ def train(
     from lisa.trainer import Trainer
 
     trainer = Trainer(model, args, mixture.sample, partial(collate, processor=processor))
-    before_answers = args.vision_steps + args.grounding_steps
-    for stage, last_step in (("vision", args.vision_steps), ("grounding", before_answers)):
-        if trainer.step < last_step:
-            trainer.run_until(last_step, stage)
+    *earlier, answers = args.stages
+    for stage in earlier:
+        if trainer.step < stage.last:
+            trainer.run_until(stage.last, stage)
             for validation_set in validation_sets[:1]:
-                report_pointing(trainer, model, processor, validation_set, stage)
+                report_pointing(trainer, model, processor, validation_set, stage.name)
     for epoch in range(1, args.epochs + 1):
-        trainer.run_until(before_answers + epoch * args.steps_per_epoch, "answers")
+        trainer.run_until(answers.first + epoch * args.steps_per_epoch, answers)
         if args.eval_every and epoch % args.eval_every == 0 and epoch < args.epochs:
             validate(args, Predictor(model, processor, name=args.exp_name), validation_sets)
     save(model, processor, args.run_dir / "model", args.save_dtype)

@@ -27,6 +27,15 @@ PARTS = (
 """What --trainable may name."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Optimiser steps `first` to `last` of the run, which learn in one way; each stage has its own rate schedule."""
+
+    name: Literal["vision", "grounding", "answers"]
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainArgs:
     """Train a LISA. Without flags: a tiny model, from nothing, on a synthetic world, in minutes on a CPU."""
@@ -58,6 +67,8 @@ class TrainArgs:
     """Dropout before LoRA's first matrix."""
     lora_target_modules: str = "q_proj,v_proj"
     """Comma list of the language model's layers that get LoRA."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """How the vision-language model computes attention: eager is the fastest for small models on a CPU."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass to save memory."""
 
@@ -119,11 +130,11 @@ class TrainArgs:
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for the matrices (full precision weights and ZeRO stage 0 only)."""
     lr: float = 3e-4
-    """Learning rate after the warm-up; it falls linearly to 0."""
+    """Learning rate after the warm-up; it falls linearly to 0, in each stage anew."""
     muon_lr: float = 0.02
     """The same for the matrices, with --optimizer muon."""
     warmup_steps: int = 100
-    """Steps in which the learning rate rises."""
+    """Steps in which the learning rate rises, in each stage."""
     beta1: float = 0.9
     """AdamW's first beta."""
     beta2: float = 0.95
@@ -180,6 +191,21 @@ class TrainArgs:
         return self.vision_steps + self.grounding_steps + self.epochs * self.steps_per_epoch
 
     @property
+    def stages(self) -> list[Stage]:
+        """The stages that have steps, in order."""
+        lengths = {
+            "vision": self.vision_steps,
+            "grounding": self.grounding_steps,
+            "answers": self.epochs * self.steps_per_epoch,
+        }
+        stages, first = [], 0
+        for name, length in lengths.items():
+            if length:
+                stages.append(Stage(name, first, first + length))
+            first += length
+        return stages
+
+    @property
     def trainable_parts(self) -> list[str]:
         """The parts that --trainable names; "all" is every part but the adapters."""
         if self.trainable == "all":
@@ -219,6 +245,8 @@ class TrainArgs:
             raise ValueError(
                 "--vision_steps and --grounding_steps learn from the grounding loss: add --ground_loss_weight 1"
             )
+        if self.vision_steps and not {"vision_tower", "projector", "embeddings"} & set(self.trainable_parts):
+            raise ValueError("--vision_steps teach the vision tower: add vision_tower or projector to --trainable")
 
 
 TINY = TrainArgs(
@@ -226,6 +254,7 @@ TINY = TrainArgs(
     conv_type="plain",
     model_max_length=768,
     trainable="all",
+    attention="eager",
     gradient_checkpointing=False,
     dataset_dir=CHECKOUT / "data" / "synthetic",
     log_base_dir=CHECKOUT / "runs",
@@ -240,8 +269,8 @@ TINY = TrainArgs(
     ground_loss_weight=1.0,
     iou_loss_weight=0.1,
     mask_loss_size="low_res",
-    vision_steps=1300,
-    grounding_steps=350,
+    vision_steps=900,
+    grounding_steps=300,
     epochs=4,
     steps_per_epoch=150,
     batch_size=8,

@@ -20,8 +20,8 @@ if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # spares DeepSpeed's search, and its warning
 
 
-def deepspeed_config(args: TrainArgs) -> dict[str, Any]:
-    """LISA's DeepSpeed settings: ZeRO stage, precision, accumulation, clipping, warm-up and linear decay."""
+def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
+    """LISA's DeepSpeed settings: ZeRO stage, precision, accumulation, clipping, warm-up and linear decay in `steps`."""
     peaks = [args.muon_lr, args.lr] if args.optimizer == "muon" else [args.lr]
     return {
         "train_micro_batch_size_per_gpu": args.batch_size,
@@ -42,7 +42,7 @@ def deepspeed_config(args: TrainArgs) -> dict[str, Any]:
         "scheduler": {
             "type": "WarmupDecayLR",
             "params": {
-                "total_num_steps": args.total_steps,
+                "total_num_steps": steps,
                 "warmup_min_lr": [0.0] * len(peaks),
                 "warmup_max_lr": peaks,
                 "warmup_num_steps": args.warmup_steps,
@@ -52,8 +52,8 @@ def deepspeed_config(args: TrainArgs) -> dict[str, Any]:
     }
 
 
-def start_engine(model: nn.Module, args: TrainArgs) -> Any:
-    """DeepSpeed's engine around the model; a process group of one when no launcher made a larger one."""
+def join_processes() -> tuple[int, int]:
+    """Rank and number of the processes that train; a group of one when no launcher made a larger one."""
     import deepspeed
 
     if not torch.cuda.is_available():
@@ -74,8 +74,15 @@ def start_engine(model: nn.Module, args: TrainArgs) -> Any:
                 world_size=1,
                 init_method=f"file://{meeting.name}",
             )
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def start_engine(model: nn.Module, args: TrainArgs, steps: int) -> Any:
+    """DeepSpeed's engine around the parameters of the model that learn, for a stage of so many optimiser steps."""
+    import deepspeed
+
     optimizer = build_optimizer(model, args.optimizer, args.lr, (args.beta1, args.beta2), args.weight_decay)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(args))
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(args, steps))
     return engine
 
 
@@ -133,13 +140,15 @@ def save_checkpoint(engine: Any, folder: Path, step: int) -> None:
     torch.distributed.barrier()
 
 
-def load_checkpoint(engine: Any, folder: Path) -> int:
-    """Load the newest whole checkpoint; returns the number of steps done, 0 when there is none."""
+def load_checkpoint(engine: Any, folder: Path) -> None:
+    """Load the newest whole checkpoint: weights, optimiser and schedule of the stage that it was made in."""
+    engine.load_checkpoint(str(newest_checkpoint(folder)), tag="state", load_module_strict=False)
+
+
+def steps_done(folder: Path) -> int:
+    """Optimiser steps of the newest whole checkpoint, 0 when there is none."""
     newest = newest_checkpoint(folder)
-    if newest is None:
-        return 0
-    _, state = engine.load_checkpoint(str(newest), tag="state", load_module_strict=False)
-    return state["step"]
+    return int(newest.name.removeprefix("step_")) if newest else 0
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

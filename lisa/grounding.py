@@ -3,8 +3,8 @@
 Names of masks ("red car at the left") teach three things before any question is asked; the stage "vision" learns the
 first alone, "grounding" all three:
 
-- image tokens, read by the language model's own head, say the words of what stands at their place, so that the
-  language model is shown pictures in the words it knows;
+- the mean of the image tokens on a thing, read by the language model's own head, says the words of its name, so
+  that the language model is shown pictures in the words it knows;
 - "red car at the left [SEG]", read by the language model without the picture, prompts the mask decoder;
 - SAM's image embedding answers the prompt at every place (the dense loss of `lisa.modeling`).
 
@@ -37,12 +37,33 @@ def word_scores(log_probabilities: Tensor, words: Tensor, real: Tensor) -> Tenso
     return (per_word * real[:, None]).sum(2) / real.sum(1)[:, None].clamp_min(1)
 
 
-def token_grounding_loss(scores: Tensor, coverage: Tensor) -> Tensor:
-    """Cross entropy of a name's words at the places that its thing covers, per name: (M,).
+def token_of_thing(image_tokens: Tensor, coverage: Tensor) -> Tensor:
+    """Mean of the image tokens on each thing, (M, D): image_tokens (M, P, D), weighed by coverage (M, P).
 
-    scores (M, P) from `word_scores`; each place counts with the share of it that is covered, (M, P).
+    A single token sees a part; what the parts are evidence for adds up in their mean.
     """
-    return -(scores * coverage).sum(1) / coverage.sum(1).clamp_min(1e-6)
+    shares = coverage / coverage.sum(1, keepdim=True).clamp_min(1e-6)
+    return torch.einsum("mp,mpd->md", shares.to(image_tokens.dtype), image_tokens)
+
+
+def word_rarity(words: Tensor, real: Tensor, vocabulary: int) -> Tensor:
+    """Inverse document frequency of each word among the M names: (M, T), 0 at padding (Sparck Jones 1972).
+
+    words (M, T) ids below `vocabulary`; real (M, T) is false at padding. "car" tells more than "the".
+    """
+    holds = torch.zeros(len(words), vocabulary, device=words.device)
+    holds.scatter_reduce_(1, words, real.float(), "amax")
+    rarity = torch.log((1 + len(words)) / holds.sum(0).clamp_min(1))
+    return rarity[words] * real
+
+
+def naming_loss(log_probabilities: Tensor, words: Tensor, weights: Tensor) -> Tensor:
+    """Cross entropy of a name's words at its thing, weighted mean over words, per name: (M,).
+
+    log_probabilities (M, V) of the words at each thing; words, weights (M, T).
+    """
+    said = log_probabilities.gather(1, words)
+    return -(said * weights).sum(1) / weights.sum(1).clamp_min(1e-6)
 
 
 def pointing_accuracy(scores: Tensor, coverage: Tensor) -> Tensor:

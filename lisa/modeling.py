@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from lisa.backbones import Backbone, adapt, build
 from lisa.config import LisaConfig
-from lisa.grounding import token_grounding_loss, word_scores
+from lisa.grounding import naming_loss, token_of_thing, word_rarity, word_scores
 from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
 from lisa.packing import PADDING, Rows
 from lisa.processing import Batch, Names, Targets
@@ -69,6 +69,13 @@ class Lisa(PreTrainedModel):
         """The vision-language model behind its interface."""
         return adapt(self.vlm)
 
+    def learns_in(self, stage: str) -> list[nn.Module]:
+        """The modules that a stage of `forward` can teach."""
+        if stage == "vision":
+            parts = self.backbone.parts()
+            return [parts["vision_tower"], parts["projector"], parts["embeddings"]]
+        return [self]
+
     def forward(self, batch: Batch, stage: str = "answers") -> dict[str, Tensor]:
         """Loss terms of a batch with targets, each a scalar; "loss" is their weighted sum.
 
@@ -76,7 +83,7 @@ class Lisa(PreTrainedModel):
         """
         if stage == "vision":
             image_tokens = self.backbone.image_tokens(batch.pixel_values)
-            return self._weigh({"ground": self._token_grounding_loss(image_tokens, batch.names)})
+            return self._weigh({"ground": self._naming_loss(image_tokens, batch.names)})
         if stage == "grounding":
             return self.ground(batch)
         image_tokens = self.backbone.image_tokens(batch.pixel_values)
@@ -90,7 +97,7 @@ class Lisa(PreTrainedModel):
         if len(states) == 0:
             terms["bce"] = terms["bce"] + self._unused_road(hidden, batch.sam_pixels)
         if batch.names is not None:
-            terms["ground"] = self._token_grounding_loss(image_tokens, batch.names)
+            terms["ground"] = self._naming_loss(image_tokens, batch.names)
         return self._weigh(terms)
 
     def ground(self, batch: Batch) -> dict[str, Tensor]:
@@ -104,7 +111,7 @@ class Lisa(PreTrainedModel):
         masks = self.masks_from_states(states, names.image_of, batch.sam_pixels)
         wanted, counts = targets.low_res[names.mask_index], targets.low_res_counts[names.image_of]
         terms = {"ce": text_loss(hidden, names.rows.labels, self.backbone.logits)}
-        terms["ground"] = self._token_grounding_loss(self.backbone.image_tokens(batch.pixel_values), names)
+        terms["ground"] = self._naming_loss(self.backbone.image_tokens(batch.pixel_values), names)
         terms |= self._mask_terms([(masks.low_res.float(), wanted, counts)])
         return self._weigh(terms | self._auxiliary_terms(masks, wanted, counts))
 
@@ -189,12 +196,21 @@ class Lisa(PreTrainedModel):
 
     def place_scores(self, image_tokens: Tensor, names: Names) -> Tensor:
         """(M, P): how well each token of its picture fits each name; image_tokens is (B, P, D)."""
-        said = self.backbone.logits(self.backbone.final_norm(image_tokens)).float().log_softmax(-1)
-        real = (names.rows.segments != PADDING) & (names.rows.input_ids != self.config.seg_token_id)
-        return word_scores(said[names.image_of], names.rows.input_ids, real)
+        return word_scores(self._words_said(image_tokens)[names.image_of], names.rows.input_ids, self._words_of(names))
 
-    def _token_grounding_loss(self, image_tokens: Tensor, names: Names) -> Tensor:
-        return mean_over_masks([token_grounding_loss(self.place_scores(image_tokens, names), names.coverage)])
+    def _naming_loss(self, image_tokens: Tensor, names: Names) -> Tensor:
+        things = token_of_thing(image_tokens[names.image_of], names.coverage)
+        said = self._words_said(things)
+        weights = word_rarity(names.rows.input_ids, self._words_of(names), said.shape[-1])
+        return mean_over_masks([naming_loss(said, names.rows.input_ids, weights)])
+
+    def _words_said(self, image_tokens: Tensor) -> Tensor:
+        """Log-probabilities (..., V) of the words that image tokens (..., D) stand for."""
+        return self.backbone.logits(self.backbone.final_norm(image_tokens)).float().log_softmax(-1)
+
+    def _words_of(self, names: Names) -> Tensor:
+        """(M, T) bool: the words of each name, without [SEG] and padding."""
+        return (names.rows.segments != PADDING) & (names.rows.input_ids != self.config.seg_token_id)
 
     def _weigh(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = {

@@ -14,6 +14,7 @@ from lisa.tokenization import IM_END, IM_START
 
 VOCABULARY = 1024
 IMAGE_SIZE, PATCH_SIZE, MERGE = 128, 8, 2
+STEM_WIDTHS = [32, 64, 128]
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -51,7 +52,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LisaConfig:
         patch_size=PATCH_SIZE,
         hidden_size=128,
         intermediate_size=512,
-        num_hidden_layers=4,
+        num_hidden_layers=2,
         num_attention_heads=4,
         projection_dim=128,
     )
@@ -73,6 +74,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LisaConfig:
         vision_config=vision,
         text_config=text,
         image_token_index=tokenizer.pad_token_id,
+        stem_widths=STEM_WIDTHS,
         merge_patches=MERGE,
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE // MERGE) ** 2,
         vision_feature_layer=-1,

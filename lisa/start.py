@@ -49,6 +49,7 @@ def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[Lisa, LisaProc
     config = tiny_config(tokenizer)
     _apply(args, config)
     model = Lisa(config)
+    model.vlm.set_attn_implementation(args.attention)
     mimetic_start(model.vlm.model.vision_tower)
     return model, LisaProcessor(config, tokenizer, tiny_image_processor(), packing=args.packing)
 
@@ -66,6 +67,7 @@ def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     for term in ("ce", "bce", "dice"):
         setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))
     model = Lisa.from_pretrained(folder, config=config, dtype=torch.float32)
+    model.vlm.set_attn_implementation(args.attention)
     return model, processor
 
 
@@ -75,7 +77,9 @@ def _from_llava(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
         raise ValueError(
             f"--version {args.version} is a vision-language model: give SAM weights with --vision_pretrained"
         )
-    vlm = AutoModelForImageTextToText.from_pretrained(args.version, dtype=torch.float32)
+    vlm = AutoModelForImageTextToText.from_pretrained(
+        args.version, dtype=torch.float32, attn_implementation=args.attention
+    )
     tokenizer = AutoTokenizer.from_pretrained(args.version)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token

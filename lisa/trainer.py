@@ -14,8 +14,16 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lisa.arguments import TrainArgs
-from lisa.engine import SampleStream, load_checkpoint, micro_batches, save_checkpoint, start_engine
+from lisa.arguments import Stage, TrainArgs
+from lisa.engine import (
+    SampleStream,
+    join_processes,
+    load_checkpoint,
+    micro_batches,
+    save_checkpoint,
+    start_engine,
+    steps_done,
+)
 from lisa.modeling import Lisa
 from lisa.processing import Batch
 
@@ -27,28 +35,44 @@ class Trainer:
     """
 
     def __init__(self, model: Lisa, args: TrainArgs, draw: Callable[[int, int], Any], collate: Callable) -> None:
-        self.args = args
-        self.engine = start_engine(model, args)
+        self.args, self.model = args, model
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.rank, self.world = join_processes()
         self.checkpoints = args.run_dir / "checkpoints"
-        self.step = load_checkpoint(self.engine, self.checkpoints) if args.resume else 0
-        stream = SampleStream(draw, collate, args, self.engine.global_rank, self.engine.world_size, self.step)
+        self.step = steps_done(self.checkpoints) if args.resume else 0
+        stream = SampleStream(draw, collate, args, self.rank, self.world, self.step)
         self.batches: Iterator[Batch] = micro_batches(stream, args.workers)
-        self.log = RunLog(args.run_dir, self.step) if self.engine.global_rank == 0 else None
+        self.log = RunLog(args.run_dir, self.step) if self.rank == 0 else None
+        self.engine, self.stage = None, None
+        if self.step:
+            self._enter(next(stage for stage in args.stages if self.step <= stage.last))
+            load_checkpoint(self.engine, self.checkpoints)
 
-    def run_until(self, last_step: int, stage: str) -> None:
-        """Train to `last_step` (of the whole run); `stage` is one of `Lisa.forward`."""
+    def run_until(self, last_step: int, stage: Stage) -> None:
+        """Train to `last_step` (of the whole run) in a stage of `TrainArgs.stages`."""
         if self.step >= last_step:
             return
+        if stage != self.stage:
+            self._enter(stage)
         self.engine.train()
         with _progress(quiet=self.log is None) as progress:
-            bar = progress.add_task(stage, total=last_step, completed=self.step, terms="")
+            bar = progress.add_task(stage.name, total=last_step, completed=self.step, terms="")
             while self.step < last_step:
-                terms = self._one_step(stage)
+                terms = self._one_step(stage.name)
                 progress.update(bar, completed=self.step, terms=_describe(terms))
                 if self.log and (self.step % self.args.print_freq == 0 or self.step == last_step):
-                    self.log.write(self.step, stage, terms)
+                    self.log.write(self.step, stage.name, terms)
                 if self.step % self.args.save_every == 0 or self.step == last_step:
                     save_checkpoint(self.engine, self.checkpoints, self.step)
+
+    def _enter(self, stage: Stage) -> None:
+        """A new engine, for what learns in this stage: what does not is neither stepped nor decayed."""
+        if self.engine is not None:
+            self.engine.destroy()
+        learning = {id(parameter) for module in self.model.learns_in(stage.name) for parameter in module.parameters()}
+        for parameter in self.trained:
+            parameter.requires_grad_(id(parameter) in learning)
+        self.engine, self.stage = start_engine(self.model, self.args, stage.last - stage.first), stage
 
     def note(self, values: dict[str, float], stage: str, data: str) -> None:
         """Print and log what a stage reached on held-out data."""
@@ -60,7 +84,7 @@ class Trainer:
         """One optimiser step; returns the mean of each loss term over its micro-batches, and the pace."""
         started = time.perf_counter()
         # Dropout is a function of (seed, step, rank), so a resumed run draws what an unbroken one draws.
-        torch.manual_seed(hash((self.args.seed, self.step, self.engine.global_rank)) % 2**63)
+        torch.manual_seed(hash((self.args.seed, self.step, self.rank)) % 2**63)
         totals: dict[str, float] = {}
         for _ in range(self.args.grad_accumulation_steps):
             batch = next(self.batches).to(self.engine.device)
@@ -76,7 +100,7 @@ class Trainer:
                 "continues from the last checkpoint"
             )
         self.step += 1
-        images = self.args.batch_size * self.args.grad_accumulation_steps * self.engine.world_size
+        images = self.args.batch_size * self.args.grad_accumulation_steps * self.world
         return totals | {"lr": self.engine.get_lr()[-1], "images_per_second": images / (time.perf_counter() - started)}
 
 

@@ -3,18 +3,69 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import Cache, LlavaConfig, LlavaForConditionalGeneration
+from transformers import Cache, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
+
+STEM_GROUPS = 8
+"""Groups of the stem's group norms."""
 
 
 def build_llava(config: LlavaConfig) -> LlavaForConditionalGeneration:
-    """The model with random weights; `config.merge_patches` (ours, 1 when absent) asks for a merging projector."""
+    """The model with random weights.
+
+    Two settings of `config` are ours: `stem_widths` asks for a convolutional stem, `merge_patches` for a merging
+    projector; without them the model is transformers' own.
+    """
     vlm = LlavaForConditionalGeneration(config)
+    if stem_widths := getattr(config, "stem_widths", ()):
+        vlm.model.vision_tower.embeddings.patch_embedding = ConvStem(stem_widths, config.vision_config)
     if _merge(config) > 1:
         vlm.model.multi_modal_projector = MergingProjector(config, _merge(config))
     return vlm
+
+
+class ConvStem(nn.Sequential):
+    """Convolutions in the place of the tower's patch embedding: (B, 3, s, s) -> (B, C, s / patch, s / patch).
+
+    Each width halves the picture. Shapes are seen after far fewer steps than through one large patch
+    (Xiao et al. 2021, "Early Convolutions Help Transformers See Better").
+    """
+
+    def __init__(self, widths: Sequence[int], vision: CLIPVisionConfig) -> None:
+        if 2 ** len(widths) != vision.patch_size:
+            raise ValueError(
+                f"{len(widths)} stem_widths halve a picture to patches of {2 ** len(widths)} pixels, "
+                f"but patch_size is {vision.patch_size}"
+            )
+        halving = [
+            layer
+            for before, width in zip([vision.num_channels, *widths], widths, strict=False)
+            for layer in (nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(STEM_GROUPS, width), nn.GELU())
+        ]
+        super().__init__(*halving, ResidualConv(widths[-1]), nn.Conv2d(widths[-1], vision.hidden_size, 1))
+
+    @property
+    def weight(self) -> Tensor:
+        """What the tower asks for its dtype."""
+        return self[-1].weight
+
+
+class ResidualConv(nn.Module):
+    """x + conv(conv(x)), the identity at the start: (B, C, h, w) -> (B, C, h, w) (He et al. 2016, pre-activation)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.GroupNorm(STEM_GROUPS, width), nn.GroupNorm(STEM_GROUPS, width)
+        self.conv_1, self.conv_2 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        nn.init.zeros_(self.conv_2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.conv_1(F.gelu(self.norm_1(x)))
+        return x + self.conv_2(F.gelu(self.norm_2(inner)))
 
 
 class MergingProjector(nn.Module):

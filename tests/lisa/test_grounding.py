@@ -1,9 +1,18 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from transformers import CLIPImageProcessor
 
-from lisa.grounding import pointing_accuracy, token_grounding_loss, tower_coverage, word_scores
+from lisa.grounding import (
+    naming_loss,
+    pointing_accuracy,
+    token_of_thing,
+    tower_coverage,
+    word_rarity,
+    word_scores,
+)
 
 SQUASHED = CLIPImageProcessor(size={"height": 8, "width": 8}, do_center_crop=False)
 CROPPED = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
@@ -15,14 +24,25 @@ def test_the_score_of_a_place_is_the_mean_over_the_words_of_the_name():
     assert word_scores(log_probabilities, words, real).tolist() == [[-2.0, -5.0]]
 
 
-def test_the_loss_is_the_cross_entropy_at_the_places_that_the_thing_covers():
-    scores = torch.tensor([[-1.0, -3.0, -100.0]])
-    assert token_grounding_loss(scores, torch.tensor([[1.0, 1.0, 0.0]])).item() == pytest.approx(2)
-    assert token_grounding_loss(scores, torch.tensor([[0.5, 0.25, 0.0]])).item() == pytest.approx(5 / 3)  # (2 + 3) / 3
+def test_the_token_of_a_thing_is_the_mean_of_the_tokens_on_it():
+    tokens = torch.tensor([[[1.0, 0.0], [3.0, 4.0], [100.0, 100.0]]])
+    assert token_of_thing(tokens, torch.tensor([[0.5, 0.5, 0.0]])).tolist() == [[2.0, 2.0]]
+    assert token_of_thing(tokens, torch.tensor([[0.75, 0.25, 0.0]])).tolist() == [[1.5, 1.0]]
+    assert token_of_thing(tokens, torch.zeros(1, 3)).tolist() == [[0.0, 0.0]]
 
 
-def test_a_name_without_any_place_costs_nothing():
-    assert token_grounding_loss(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
+def test_a_word_of_few_names_weighs_more_than_a_word_of_all():
+    words = torch.tensor([[5, 1], [5, 2], [5, 5]])  # 5 is in three names of three, 1 and 2 in one
+    real = torch.tensor([[True, True], [True, True], [True, False]])
+    common, rare = math.log(4 / 3), math.log(4)
+    expected = torch.tensor([[common, rare], [common, rare], [common, 0.0]])
+    torch.testing.assert_close(word_rarity(words, real, 6), expected)
+
+
+def test_the_loss_is_the_weighted_cross_entropy_of_the_words():
+    log_probabilities = torch.tensor([[-1.0, -2.0, -4.0]])
+    assert naming_loss(log_probabilities, torch.tensor([[0, 2]]), torch.tensor([[1.0, 3.0]])).item() == 13 / 4
+    assert naming_loss(log_probabilities, torch.tensor([[0, 2]]), torch.zeros(1, 2)).item() == 0
 
 
 def test_pointing_is_right_when_the_best_place_lies_on_the_mask():
