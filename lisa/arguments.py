@@ -111,6 +111,8 @@ class TrainArgs:
     """Weight of the decoder's own estimate of its IoU; the reference leaves the released one as it is."""
     ground_loss_weight: float = 0.0
     """Weight of image tokens against the names of masks (lisa/grounding.py), for vision towers that start from nothing."""
+    look_loss_weight: float = 0.0
+    """Weight of where the language model looks while it answers (lisa/grounding.py), for ones that start from nothing."""
     mask_loss_size: Literal["original", "low_res"] = "original"
     """Compute mask losses at the picture's size, as the reference does, or on the decoder's grid."""
 
@@ -267,6 +269,7 @@ TINY = TrainArgs(
     dice_loss_weight=1.0,
     dense_loss_weight=2.0,
     ground_loss_weight=1.0,
+    look_loss_weight=1.0,
     iou_loss_weight=0.1,
     mask_loss_size="low_res",
     vision_steps=900,

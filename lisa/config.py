@@ -25,7 +25,7 @@ class LisaConfig(PretrainedConfig):
     mask_loss_size: "original" computes mask losses at each picture's own size, as the reference does;
         "low_res" on the decoder's grid.
     *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off. The reference knows ce,
-        bce and dice; dense brings a small head of its own.
+        bce and dice; dense and look bring small heads of their own.
     """
 
     model_type = "lisa"
@@ -47,6 +47,7 @@ class LisaConfig(PretrainedConfig):
         dense_loss_weight: float = 0.0,
         iou_loss_weight: float = 0.0,
         ground_loss_weight: float = 0.0,
+        look_loss_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         if isinstance(vlm_config, dict):
@@ -67,6 +68,7 @@ class LisaConfig(PretrainedConfig):
         self.dense_loss_weight = dense_loss_weight
         self.iou_loss_weight = iou_loss_weight
         self.ground_loss_weight = ground_loss_weight
+        self.look_loss_weight = look_loss_weight
         kwargs.setdefault("tie_word_embeddings", getattr(self.vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)
 

@@ -8,6 +8,9 @@ first alone, "grounding" all three:
 - "red car at the left [SEG]", read by the language model without the picture, prompts the mask decoder;
 - SAM's image embedding answers the prompt at every place (the dense loss of `lisa.modeling`).
 
+While it answers, the language model is also taught where to look: each of its states on the way to a [SEG] is to find
+the target among the image tokens (`looking_loss`).
+
 A released LISA stands on pretrained CLIP and SAM; a model that starts from nothing needs this stage instead.
 """
 
@@ -19,11 +22,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import BaseImageProcessor
 
+from lisa.tokenization import IGNORE_INDEX
+
 if TYPE_CHECKING:
     from lisa.modeling import Lisa
+    from lisa.packing import Rows
     from lisa.processing import Batch
 
 
@@ -74,12 +81,38 @@ def pointing_accuracy(scores: Tensor, coverage: Tensor) -> Tensor:
     return coverage.gather(1, scores.argmax(1, keepdim=True))[:, 0] >= 0.5 * coverage.amax(1)
 
 
+def states_on_the_way(rows: Rows, seg_token_id: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, column and mask (N,) of every state that predicts a word of an answer up to a [SEG], this one included.
+
+    The mask is that of the next [SEG] of the same conversation, counted in reading order.
+    """
+    is_seg = rows.labels == seg_token_id
+    next_seg = (is_seg.flatten().cumsum(0) - is_seg.flatten().long()).view_as(is_seg)
+    row, column = (rows.labels[:, 1:] != IGNORE_INDEX).nonzero(as_tuple=True)
+    mask = next_seg[row, column + 1]
+    seg_row, seg_column = is_seg.nonzero(as_tuple=True)
+    # A place after all of them, for words that no [SEG] follows.
+    seg_row, segment = (F.pad(of_seg, (0, 1), value=-1) for of_seg in (seg_row, rows.segments[seg_row, seg_column]))
+    leads = (seg_row[mask] == row) & (segment[mask] == rows.segments[row, column + 1])
+    return row[leads], column[leads], mask[leads]
+
+
+def looking_loss(scores: Tensor, coverage: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from where the target is to where a state looks, per state: (N,).
+
+    scores (N, P) logits over the image tokens; coverage (N, P) of the state's target. 0 where no token is covered.
+    """
+    shares = coverage / coverage.sum(1, keepdim=True).clamp_min(1e-6)
+    return F.kl_div(scores.log_softmax(1), shares, reduction="none").sum(1)
+
+
 @torch.inference_mode()
 def measure_pointing(model: Lisa, batches: Iterable[Batch]) -> float:
     """Share of the names, over all batches, whose best image token lies on the thing; NaN without names."""
     right = [
         pointing_accuracy(
-            model.place_scores(model.backbone.image_tokens(batch.pixel_values), batch.names), batch.names.coverage
+            model.place_scores(model.backbone.image_tokens(batch.pixel_values), batch.names),
+            batch.targets.coverage[batch.names.mask_index],
         )
         for batch in (batch.to(model.device) for batch in batches)
     ]

@@ -11,12 +11,15 @@ from transformers import PreTrainedModel
 
 from lisa.backbones import Backbone, adapt, build
 from lisa.config import LisaConfig
-from lisa.grounding import naming_loss, token_of_thing, word_rarity, word_scores
+from lisa.grounding import looking_loss, naming_loss, states_on_the_way, token_of_thing, word_rarity, word_scores
 from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
 from lisa.packing import PADDING, Rows
 from lisa.processing import Batch, Names, Targets
 from lisa.seg import build_text_hidden_fcs, gather_seg_states, image_of_seg, seg_positions, split_by_image
 from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, restore_constants, to_original_size
+
+LOOK_WIDTH = 64
+"""Channels in which a state is compared with the image tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,8 @@ class Lisa(PreTrainedModel):
         width = config.sam_size.prompt_width
         if config.dense_loss_weight > 0:
             self.dense_prompt, self.dense_image = nn.Linear(width, width), nn.Conv2d(width, width, 1)
+        if config.look_loss_weight > 0:
+            self.look_state, self.look_token = (nn.Linear(self.backbone.width, LOOK_WIDTH) for _ in range(2))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -83,7 +88,7 @@ class Lisa(PreTrainedModel):
         """
         if stage == "vision":
             image_tokens = self.backbone.image_tokens(batch.pixel_values)
-            return self._weigh({"ground": self._naming_loss(image_tokens, batch.names)})
+            return self._weigh({"ground": self._naming_loss(image_tokens, batch)})
         if stage == "grounding":
             return self.ground(batch)
         image_tokens = self.backbone.image_tokens(batch.pixel_values)
@@ -97,7 +102,9 @@ class Lisa(PreTrainedModel):
         if len(states) == 0:
             terms["bce"] = terms["bce"] + self._unused_road(hidden, batch.sam_pixels)
         if batch.names is not None:
-            terms["ground"] = self._naming_loss(image_tokens, batch.names)
+            terms["ground"] = self._naming_loss(image_tokens, batch)
+        if self.config.look_loss_weight > 0:
+            terms["look"] = self._looking_loss(hidden, image_tokens, batch)
         return self._weigh(terms)
 
     def ground(self, batch: Batch) -> dict[str, Tensor]:
@@ -111,7 +118,7 @@ class Lisa(PreTrainedModel):
         masks = self.masks_from_states(states, names.image_of, batch.sam_pixels)
         wanted, counts = targets.low_res[names.mask_index], targets.low_res_counts[names.image_of]
         terms = {"ce": text_loss(hidden, names.rows.labels, self.backbone.logits)}
-        terms["ground"] = self._naming_loss(self.backbone.image_tokens(batch.pixel_values), names)
+        terms["ground"] = self._naming_loss(self.backbone.image_tokens(batch.pixel_values), batch)
         terms |= self._mask_terms([(masks.low_res.float(), wanted, counts)])
         return self._weigh(terms | self._auxiliary_terms(masks, wanted, counts))
 
@@ -198,11 +205,20 @@ class Lisa(PreTrainedModel):
         """(M, P): how well each token of its picture fits each name; image_tokens is (B, P, D)."""
         return word_scores(self._words_said(image_tokens)[names.image_of], names.rows.input_ids, self._words_of(names))
 
-    def _naming_loss(self, image_tokens: Tensor, names: Names) -> Tensor:
-        things = token_of_thing(image_tokens[names.image_of], names.coverage)
+    def _naming_loss(self, image_tokens: Tensor, batch: Batch) -> Tensor:
+        names = batch.names
+        things = token_of_thing(image_tokens[names.image_of], batch.targets.coverage[names.mask_index])
         said = self._words_said(things)
         weights = word_rarity(names.rows.input_ids, self._words_of(names), said.shape[-1])
         return mean_over_masks([naming_loss(said, names.rows.input_ids, weights)])
+
+    def _looking_loss(self, hidden: Tensor, image_tokens: Tensor, batch: Batch) -> Tensor:
+        """Where the states of the answers look, among the tokens of their picture; 0 without [SEG]."""
+        row, column, mask = states_on_the_way(batch.rows, self.config.seg_token_id)
+        looks = self.look_state(hidden[row, column])
+        tokens = self.look_token(self.backbone.final_norm(image_tokens))[batch.rows.image_of_row[row]]
+        scores = torch.einsum("nd,npd->np", looks, tokens).float() / LOOK_WIDTH**0.5
+        return mean_over_masks([looking_loss(scores, batch.targets.coverage[mask])])
 
     def _words_said(self, image_tokens: Tensor) -> Tensor:
         """Log-probabilities (..., V) of the words that image tokens (..., D) stand for."""
@@ -220,5 +236,6 @@ class Lisa(PreTrainedModel):
             "dense": self.config.dense_loss_weight,
             "iou": self.config.iou_loss_weight,
             "ground": self.config.ground_loss_weight,
+            "look": self.config.look_loss_weight,
         }
         return {"loss": sum(weights[name] * term for name, term in terms.items())} | terms

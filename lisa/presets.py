@@ -91,4 +91,5 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LisaConfig:
         dense_loss_weight=2.0,
         iou_loss_weight=0.1,
         ground_loss_weight=1.0,
+        look_loss_weight=1.0,
     )

@@ -33,6 +33,8 @@ class Targets:
     """B tensors (N_b, H_b, W_b) bool; empty when losses are computed at low resolution."""
     counts: tuple[Tensor, ...]
     """B tensors (H_b, W_b) bool, false in ignore regions; empty likewise."""
+    coverage: Tensor | None
+    """(S, P) float: share of each image token's patch that the mask covers; only for losses that read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,6 @@ class Names:
     """(M,) int64: which of the batch's S masks."""
     image_of: Tensor
     """(M,) int64."""
-    coverage: Tensor
-    """(M, P) float: share of each image token's patch that the mask covers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class LisaProcessor:
             sam_pixels=torch.stack(sam_pixels),
             sizes=sizes,
             targets=self._targets(masks, ignore, sizes) if masks is not None else None,
-            names=self._names(names, masks) if names is not None and self.config.ground_loss_weight > 0 else None,
+            names=self._names(names) if names is not None and self.config.ground_loss_weight > 0 else None,
         )
 
     def tower_pixels(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -166,31 +166,32 @@ class LisaProcessor:
             for region, size in zip(ignore, sizes, strict=True)
         ]
         full = self.config.mask_loss_size == "original"
+        reads_tokens = self.config.ground_loss_weight > 0 or self.config.look_loss_weight > 0
+        grid = int(tokens_per_image(self.config.vlm_config) ** 0.5)
         return Targets(
             low_res=torch.cat(low_res),
             low_res_counts=torch.stack(counting),
             masks=tuple(torch.from_numpy(group) for group in masks) if full else (),
             counts=tuple(torch.from_numpy(~region) for region in ignore) if full else (),
+            coverage=torch.cat([tower_coverage(group, self.image_processor, grid) for group in masks])
+            if reads_tokens
+            else None,
         )
 
-    def _names(self, names: Sequence[Sequence[str]], masks: Sequence[np.ndarray]) -> Names:
+    def _names(self, names: Sequence[Sequence[str]]) -> Names:
         """Each name of a picture once: several questions may be about the same thing."""
-        grid = int(tokens_per_image(self.config.vlm_config) ** 0.5)
         named_ids: list[list[int]] = []
         mask_index: list[int] = []
         image_of: list[int] = []
-        coverage = [torch.zeros(0, grid * grid)]
         first = 0
-        for image, (group, group_masks) in enumerate(zip(names, masks, strict=True)):
+        for image, group in enumerate(names):
             named = list({name: k for k, name in enumerate(group) if name}.values())
             named_ids += [self.tokenizer(" " + group[k], add_special_tokens=False).input_ids for k in named]
             mask_index += [first + k for k in named]
             image_of += [image] * len(named)
-            coverage.append(tower_coverage(group_masks[named], self.image_processor, grid))
             first += len(group)
         return Names(
             rows=pack_rows([[self.text.encode_name(ids)] for ids in named_ids], False, self.tokenizer.pad_token_id),
             mask_index=torch.tensor(mask_index, dtype=torch.int64),
             image_of=torch.tensor(image_of, dtype=torch.int64),
-            coverage=torch.cat(coverage),
         )

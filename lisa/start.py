@@ -104,5 +104,5 @@ def _apply(args: TrainArgs, config: LisaConfig) -> None:
     config.use_im_start_end = args.use_mm_start_end
     config.model_max_length = args.model_max_length
     config.mask_loss_size = args.mask_loss_size
-    for term in ("ce", "bce", "dice", "dense", "iou", "ground"):
+    for term in ("ce", "bce", "dice", "dense", "iou", "ground", "look"):
         setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))

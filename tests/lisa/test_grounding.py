@@ -6,13 +6,16 @@ import torch
 from transformers import CLIPImageProcessor
 
 from lisa.grounding import (
+    looking_loss,
     naming_loss,
     pointing_accuracy,
+    states_on_the_way,
     token_of_thing,
     tower_coverage,
     word_rarity,
     word_scores,
 )
+from lisa.packing import Rows
 
 SQUASHED = CLIPImageProcessor(size={"height": 8, "width": 8}, do_center_crop=False)
 CROPPED = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
@@ -63,6 +66,56 @@ def test_coverage_follows_the_centre_crop():
     mask[0, :, :8] = True  # cropped off: the tower sees columns 8 to 24
     mask[1, :, 8:16] = True
     assert tower_coverage(mask, CROPPED, grid=2).tolist() == [[0, 0, 0, 0], [1, 0, 1, 0]]
+
+
+def test_every_state_up_to_a_seg_leads_to_its_mask():
+    seg, learned, no = 9, 5, -100
+    labels = torch.tensor(
+        [[no, no, learned, seg, learned, seg, learned, no, seg], [no, learned, no, no, learned, seg, no, no, no]]
+    )
+    segments = torch.tensor([[0, 1, 1, 1, 1, 1, 1, 2, 2], [0, 1, 1, 2, 2, 2, 2, -1, -1]])
+    nothing = torch.zeros_like(labels)
+    rows = Rows(
+        input_ids=labels,
+        labels=labels,
+        image_index=nothing,
+        positions=nothing,
+        segments=segments,
+        image_of_row=torch.tensor([0, 1]),
+    )
+    row, column, mask = states_on_the_way(rows, seg)
+    # Row 0: two masks of conversation 1, whose last word leads nowhere, then the mask of conversation 2.
+    # Row 1: conversation 1 has words only.
+    assert list(zip(row.tolist(), column.tolist(), mask.tolist(), strict=True)) == [
+        (0, 1, 0),
+        (0, 2, 0),
+        (0, 3, 1),
+        (0, 4, 1),
+        (0, 7, 2),
+        (1, 3, 3),
+        (1, 4, 3),
+    ]
+
+
+def test_answers_without_a_seg_have_no_state_that_leads_to_a_mask():
+    labels = torch.tensor([[-100, 5, 5]])
+    rows = Rows(
+        input_ids=labels,
+        labels=labels,
+        image_index=labels,
+        positions=labels,
+        segments=torch.tensor([[0, 1, 1]]),
+        image_of_row=torch.tensor([0]),
+    )
+    assert [len(part) for part in states_on_the_way(rows, 9)] == [0, 0, 0]
+
+
+def test_looking_where_the_target_is_costs_nothing_and_elsewhere_much():
+    coverage = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    assert looking_loss(torch.tensor([[50.0, 50.0, 0.0, 0.0]]), coverage).item() == pytest.approx(0, abs=1e-6)
+    assert looking_loss(torch.zeros(1, 4), coverage).item() == pytest.approx(math.log(2))
+    assert looking_loss(torch.tensor([[0.0, 0.0, 50.0, 50.0]]), coverage).item() == pytest.approx(50, rel=0.01)
+    assert looking_loss(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
 
 
 def test_coverage_of_no_masks_is_empty():

@@ -64,14 +64,16 @@ def test_masks_of_the_pictures_own_size_are_kept_for_losses_at_that_size(small):
 
 
 def test_names_belong_to_their_masks_and_images(grounded):
-    names = make_batch(grounded, names=[["red ball", "", "dog"], []]).names
+    batch = make_batch(grounded, names=[["red ball", "", "dog"], []])
+    names = batch.names
     decode = grounded.tokenizer.decode
     texts = [decode(ids[seen >= 0]) for ids, seen in zip(names.rows.input_ids, names.rows.segments, strict=True)]
     assert texts == [" red ball[SEG]", " dog[SEG]"]
     assert names.mask_index.tolist() == [0, 2]
     assert names.image_of.tolist() == [0, 0]
     # the picture squashed to 32 x 32 in 4 x 4 patches: its upper left quarter
-    assert names.coverage[0].view(4, 4).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0] * 4, [0] * 4]
+    coverage = batch.targets.coverage[names.mask_index[0]]
+    assert coverage.view(4, 4).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0] * 4, [0] * 4]
 
 
 def test_names_of_the_second_image_count_on_from_the_first(grounded):
@@ -87,16 +89,17 @@ def test_a_name_that_several_questions_share_is_read_once_for_each_picture(groun
     ignore = [np.zeros((32, 64), bool), np.zeros((40, 20), bool)]
     batch = grounded(IMAGES, TALK, masks=masks, ignore=ignore, names=[["a", "b", "a"], ["a"]])
     assert batch.names.image_of.tolist() == [0, 0, 1]
-    assert len(batch.names.coverage) == 3
+    assert batch.names.mask_index.tolist() == [2, 1, 3]
 
 
 def test_no_names_at_all_give_empty_tensors(grounded):
     names = make_batch(grounded, names=[["", "", ""], []]).names
-    assert (len(names.rows.input_ids), len(names.mask_index), names.coverage.shape) == (0, 0, (0, PATCHES))
+    assert (len(names.rows.input_ids), len(names.mask_index)) == (0, 0)
 
 
 def test_names_are_not_read_for_a_model_without_phrase_grounding(small):
-    assert make_batch(small[1], names=[["red ball", "", "dog"], []]).names is None
+    batch = make_batch(small[1], names=[["red ball", "", "dog"], []])
+    assert (batch.names, batch.targets.coverage) == (None, None)
 
 
 def test_to_moves_every_tensor(grounded):

@@ -12,6 +12,10 @@ from lisa.trainer import RunLog, Trainer
 
 pytest.importorskip("deepspeed")
 
+ALL_LOSSES = {"mask_loss_size": "low_res"} | dict.fromkeys(
+    [f"{term}_loss_weight" for term in ("dense", "iou", "ground", "look")], 1.0
+)
+
 
 def draw(epoch, i):
     """A picture with one answer that points and one that does not, another for every (epoch, i)."""
@@ -49,7 +53,9 @@ def train(folder, until, **changes):
         exp_name="run",
     )
     args = replace(args, **changes)
-    model, processor = small_lisa(mask_loss_size="low_res", dense_loss_weight=1.0, ground_loss_weight=1.0)
+    model, processor = small_lisa(
+        mask_loss_size="low_res", dense_loss_weight=1.0, ground_loss_weight=1.0, look_loss_weight=1.0
+    )
 
     def collate(samples):
         images, talks, masks = zip(*samples, strict=True)
@@ -100,7 +106,7 @@ def test_training_learns_logs_every_term_and_follows_the_learning_rate(tmp_path)
     assert [line["stage"] for line in log] == ["vision"] * 3 + ["grounding"] * 3 + ["answers"] * 4
     assert log[0].keys() == {"step", "stage", "loss", "ground", "lr", "images_per_second"}
     assert {"loss", "ce", "ground", "bce", "dice", "dense"} <= log[3].keys()
-    assert {"loss", "ce", "bce", "dice", "dense"} <= log[6].keys()
+    assert {"loss", "ce", "bce", "dice", "dense", "iou", "ground", "look"} <= log[6].keys()
     assert log[9]["ce"] < log[6]["ce"]
     assert max(line["lr"] for line in log) == pytest.approx(1e-2)
     # The rate rises and falls in each stage anew; DeepSpeed shows that of the step to come, and warms up one late.
@@ -135,7 +141,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_sentence(tmp_path, monkey
 
 
 def test_the_vision_stage_leaves_the_rest_as_it_is_and_decays_nothing_there(tmp_path):
-    before = dict(small_lisa(mask_loss_size="low_res", dense_loss_weight=1.0, ground_loss_weight=1.0)[0].state_dict())
+    before = dict(small_lisa(**ALL_LOSSES)[0].state_dict())
     after = weights(train(tmp_path, 3))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert any("vision_tower" in name for name in changed)
