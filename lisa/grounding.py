@@ -4,7 +4,8 @@ Names of masks ("red car at the left") teach three things before any question is
 first alone, "grounding" all three:
 
 - the mean of the image tokens on a thing, read by the language model's own head, says the words of its name, so
-  that the language model is shown pictures in the words it knows;
+  that the language model is shown pictures in the words it knows; so does the mean of SAM's image embedding, which
+  else sees colours long before it tells a mushroom from a car;
 - "red car at the left [SEG]", read by the language model without the picture, prompts the mask decoder;
 - SAM's image embedding answers the prompt at every place (the dense loss of `lisa.modeling`).
 
@@ -53,15 +54,16 @@ def token_of_thing(image_tokens: Tensor, coverage: Tensor) -> Tensor:
     return torch.einsum("mp,mpd->md", shares.to(image_tokens.dtype), image_tokens)
 
 
-def word_rarity(words: Tensor, real: Tensor, vocabulary: int) -> Tensor:
+def word_rarity(words: Tensor, real: Tensor) -> Tensor:
     """Inverse document frequency of each word among the M names: (M, T), 0 at padding (Sparck Jones 1972).
 
-    words (M, T) ids below `vocabulary`; real (M, T) is false at padding. "car" tells more than "the".
+    words (M, T) ids; real (M, T) is false at padding. "car" tells more than "the".
     """
-    holds = torch.zeros(len(words), vocabulary, device=words.device)
-    holds.scatter_reduce_(1, words, real.float(), "amax")
+    _, kind = torch.unique(words, return_inverse=True)
+    holds = torch.zeros(len(words), words.numel(), device=words.device)
+    holds.scatter_reduce_(1, kind, real.float(), "amax")
     rarity = torch.log((1 + len(words)) / holds.sum(0).clamp_min(1))
-    return rarity[words] * real
+    return rarity[kind] * real
 
 
 def naming_loss(log_probabilities: Tensor, words: Tensor, weights: Tensor) -> Tensor:

@@ -60,6 +60,8 @@ class Lisa(PreTrainedModel):
         width = config.sam_size.prompt_width
         if config.dense_loss_weight > 0:
             self.dense_prompt, self.dense_image = nn.Linear(width, width), nn.Conv2d(width, width, 1)
+        if config.ground_loss_weight > 0:
+            self.name_image = nn.Linear(width, self.backbone.width)
         if config.look_loss_weight > 0:
             self.look_state, self.look_token = (nn.Linear(self.backbone.width, LOOK_WIDTH) for _ in range(2))
         self.post_init()
@@ -76,9 +78,13 @@ class Lisa(PreTrainedModel):
 
     def learns_in(self, stage: str) -> list[nn.Module]:
         """The modules that a stage of `forward` can teach."""
+        parts = self.backbone.parts()
         if stage == "vision":
-            parts = self.backbone.parts()
-            return [parts["vision_tower"], parts["projector"], parts["embeddings"]]
+            tower = [parts["vision_tower"], parts["projector"], parts["embeddings"]]
+            return [*tower, self.sam.image_encoder, self.name_image]
+        if stage == "grounding":
+            seen_by_sam = [module for name, module in self.named_children() if name != "vlm"]
+            return [parts["language_model"], parts["embeddings"], *seen_by_sam]
         return [self]
 
     def forward(self, batch: Batch, stage: str = "answers") -> dict[str, Tensor]:
@@ -88,7 +94,9 @@ class Lisa(PreTrainedModel):
         """
         if stage == "vision":
             image_tokens = self.backbone.image_tokens(batch.pixel_values)
-            return self._weigh({"ground": self._naming_loss(image_tokens, batch)})
+            embeddings = encode_images(self.sam, batch.sam_pixels)
+            terms = {"ground": self._naming_by_tokens(image_tokens, batch)}
+            return self._weigh(terms | {"ground_sam": self._naming_by_sam(embeddings, batch.names.image_of, batch)})
         if stage == "grounding":
             return self.ground(batch)
         image_tokens = self.backbone.image_tokens(batch.pixel_values)
@@ -102,7 +110,9 @@ class Lisa(PreTrainedModel):
         if len(states) == 0:
             terms["bce"] = terms["bce"] + self._unused_road(hidden, batch.sam_pixels)
         if batch.names is not None:
-            terms["ground"] = self._naming_loss(image_tokens, batch)
+            rows = masks.row_of[batch.names.mask_index]
+            terms["ground"] = self._naming_by_tokens(image_tokens, batch)
+            terms["ground_sam"] = self._naming_by_sam(masks.embeddings, rows, batch)
         if self.config.look_loss_weight > 0:
             terms["look"] = self._looking_loss(hidden, image_tokens, batch)
         return self._weigh(terms)
@@ -118,7 +128,7 @@ class Lisa(PreTrainedModel):
         masks = self.masks_from_states(states, names.image_of, batch.sam_pixels)
         wanted, counts = targets.low_res[names.mask_index], targets.low_res_counts[names.image_of]
         terms = {"ce": text_loss(hidden, names.rows.labels, self.backbone.logits)}
-        terms["ground"] = self._naming_loss(self.backbone.image_tokens(batch.pixel_values), batch)
+        terms["ground_sam"] = self._naming_by_sam(masks.embeddings, masks.row_of, batch)
         terms |= self._mask_terms([(masks.low_res.float(), wanted, counts)])
         return self._weigh(terms | self._auxiliary_terms(masks, wanted, counts))
 
@@ -205,12 +215,23 @@ class Lisa(PreTrainedModel):
         """(M, P): how well each token of its picture fits each name; image_tokens is (B, P, D)."""
         return word_scores(self._words_said(image_tokens)[names.image_of], names.rows.input_ids, self._words_of(names))
 
-    def _naming_loss(self, image_tokens: Tensor, batch: Batch) -> Tensor:
+    def _naming_by_tokens(self, image_tokens: Tensor, batch: Batch) -> Tensor:
+        """What the image tokens (B, P, D) say of the things that have a name."""
         names = batch.names
         things = token_of_thing(image_tokens[names.image_of], batch.targets.coverage[names.mask_index])
-        said = self._words_said(things)
-        weights = word_rarity(names.rows.input_ids, self._words_of(names), said.shape[-1])
-        return mean_over_masks([naming_loss(said, names.rows.input_ids, weights)])
+        return self._naming_loss(things, names)
+
+    def _naming_by_sam(self, embeddings: Tensor, row_of: Tensor, batch: Batch) -> Tensor:
+        """The same of SAM's embeddings (B', E, g, g); row_of (M,) tells each name's."""
+        places = embeddings.flatten(2).transpose(1, 2)[row_of]
+        coverage = F.avg_pool2d(batch.targets.low_res[batch.names.mask_index][:, None], 4).flatten(1)
+        return self._naming_loss(self.name_image(token_of_thing(places, coverage)), batch.names)
+
+    def _naming_loss(self, things: Tensor, names: Names) -> Tensor:
+        """The names of things (M, D), read by the language model's head, rare words weighing more."""
+        words = names.rows.input_ids
+        weights = word_rarity(words, self._words_of(names))
+        return mean_over_masks([naming_loss(self._words_said(things), words, weights)])
 
     def _looking_loss(self, hidden: Tensor, image_tokens: Tensor, batch: Batch) -> Tensor:
         """Where the states of the answers look, among the tokens of their picture; 0 without [SEG]."""
@@ -236,6 +257,7 @@ class Lisa(PreTrainedModel):
             "dense": self.config.dense_loss_weight,
             "iou": self.config.iou_loss_weight,
             "ground": self.config.ground_loss_weight,
+            "ground_sam": self.config.ground_loss_weight,
             "look": self.config.look_loss_weight,
         }
         return {"loss": sum(weights[name] * term for name, term in terms.items())} | terms

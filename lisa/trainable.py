@@ -24,7 +24,7 @@ def choose_trainable(model: Lisa, processor: LisaProcessor, args: TrainArgs) -> 
     for name in names:
         if name in parts:
             parts[name].requires_grad_(True)
-    for name in ("dense_prompt", "dense_image", "look_state", "look_token"):
+    for name in ("dense_prompt", "dense_image", "name_image", "look_state", "look_token"):
         if hasattr(model, name):
             getattr(model, name).requires_grad_(True)
     if args.trainable == "all":

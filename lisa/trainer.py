@@ -63,7 +63,7 @@ class Trainer:
                 if self.log and (self.step % self.args.print_freq == 0 or self.step == last_step):
                     self.log.write(self.step, stage.name, terms)
                 if self.step % self.args.save_every == 0 or self.step == last_step:
-                    save_checkpoint(self.engine, self.checkpoints, self.step)
+                    self._save()
 
     def _enter(self, stage: Stage) -> None:
         """A new engine, for what learns in this stage: what does not is neither stepped nor decayed."""
@@ -73,6 +73,15 @@ class Trainer:
         for parameter in self.trained:
             parameter.requires_grad_(id(parameter) in learning)
         self.engine, self.stage = start_engine(self.model, self.args, stage.last - stage.first), stage
+
+    def _save(self) -> None:
+        """A checkpoint with all that was trained, in this stage or an earlier one."""
+        learning = [parameter.requires_grad for parameter in self.trained]
+        for parameter in self.trained:
+            parameter.requires_grad_(True)  # DeepSpeed leaves out what is frozen
+        save_checkpoint(self.engine, self.checkpoints, self.step)
+        for parameter, learns in zip(self.trained, learning, strict=True):
+            parameter.requires_grad_(learns)
 
     def note(self, values: dict[str, float], stage: str, data: str) -> None:
         """Print and log what a stage reached on held-out data."""

@@ -10,6 +10,7 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from sam_bridge.sizes import PIXEL_MEAN, PIXEL_STD, SamSize
+from sam_bridge.stem import ConvStem
 
 
 def build_sam(size: SamSize) -> Sam:
@@ -28,6 +29,8 @@ def build_sam(size: SamSize) -> Sam:
         window_size=size.window,
         global_attn_indexes=size.global_blocks,
     )
+    if size.stem_widths:
+        encoder.patch_embed = _StemEmbed(size)
     prompt_encoder = PromptEncoder(
         embed_dim=size.prompt_width,
         image_embedding_size=(size.grid, size.grid),
@@ -48,6 +51,16 @@ def build_sam(size: SamSize) -> Sam:
         iou_head_hidden_dim=size.iou_width,
     )
     return Sam(encoder, prompt_encoder, decoder, list(PIXEL_MEAN), list(PIXEL_STD))
+
+
+class _StemEmbed(ConvStem):
+    """`ConvStem` as SAM's encoder calls its patch embedding: (B, 3, s, s) -> (B, g, g, C)."""
+
+    def __init__(self, size: SamSize) -> None:
+        super().__init__(size.stem_widths, size.width, size.patch_size)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().forward(pixels).permute(0, 2, 3, 1)
 
 
 def restore_constants(sam: Sam) -> None:

@@ -30,9 +30,12 @@ class SamSize:
     decoder_heads: int
     decoder_mlp: int
     iou_width: int
+    stem_widths: tuple[int, ...] = ()
+    """Channels of a convolutional stem (`sam_bridge.stem`) in the place of SAM's patch embedding; () for none."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "global_blocks", tuple(self.global_blocks))
+        object.__setattr__(self, "stem_widths", tuple(self.stem_widths))
         if self.image_size % self.patch_size:
             raise ValueError(f"SAM image size {self.image_size} is no multiple of patch size {self.patch_size}")
 
@@ -69,17 +72,18 @@ SAM_PRESETS: dict[str, SamSize] = {
     "vit_l": _released(1024, 24, 16, (5, 11, 17, 23)),
     "vit_b": _released(768, 12, 12, (2, 5, 8, 11)),
     "tiny": SamSize(
-        image_size=192,
-        patch_size=12,
+        image_size=256,
+        patch_size=16,
         width=128,
-        depth=4,
+        depth=2,
         heads=4,
-        global_blocks=(0, 1, 2, 3),
+        global_blocks=(0, 1),
         window=0,
         prompt_width=64,
         decoder_depth=2,
         decoder_heads=4,
         decoder_mlp=128,
         iou_width=32,
+        stem_widths=(16, 32, 64, 128),
     ),
 }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import Cache, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import Cache, LlavaConfig, LlavaForConditionalGeneration
 
-STEM_GROUPS = 8
-"""Groups of the stem's group norms."""
+from sam_bridge.stem import ConvStem
+
+IMAGE_TOKEN_SCALE = 0.1
+"""Size of an image token's channels at the start, about that of a word's."""
 
 
 def build_llava(config: LlavaConfig) -> LlavaForConditionalGeneration:
@@ -22,56 +22,18 @@ def build_llava(config: LlavaConfig) -> LlavaForConditionalGeneration:
     """
     vlm = LlavaForConditionalGeneration(config)
     if stem_widths := getattr(config, "stem_widths", ()):
-        vlm.model.vision_tower.embeddings.patch_embedding = ConvStem(stem_widths, config.vision_config)
+        vision = config.vision_config
+        vlm.model.vision_tower.embeddings.patch_embedding = ConvStem(stem_widths, vision.hidden_size, vision.patch_size)
     if _merge(config) > 1:
         vlm.model.multi_modal_projector = MergingProjector(config, _merge(config))
     return vlm
 
 
-class ConvStem(nn.Sequential):
-    """Convolutions in the place of the tower's patch embedding: (B, 3, s, s) -> (B, C, s / patch, s / patch).
-
-    Each width halves the picture. Shapes are seen after far fewer steps than through one large patch
-    (Xiao et al. 2021, "Early Convolutions Help Transformers See Better").
-    """
-
-    def __init__(self, widths: Sequence[int], vision: CLIPVisionConfig) -> None:
-        if 2 ** len(widths) != vision.patch_size:
-            raise ValueError(
-                f"{len(widths)} stem_widths halve a picture to patches of {2 ** len(widths)} pixels, "
-                f"but patch_size is {vision.patch_size}"
-            )
-        halving = [
-            layer
-            for before, width in zip([vision.num_channels, *widths], widths, strict=False)
-            for layer in (nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(STEM_GROUPS, width), nn.GELU())
-        ]
-        super().__init__(*halving, ResidualConv(widths[-1]), nn.Conv2d(widths[-1], vision.hidden_size, 1))
-
-    @property
-    def weight(self) -> Tensor:
-        """What the tower asks for its dtype."""
-        return self[-1].weight
-
-
-class ResidualConv(nn.Module):
-    """x + conv(conv(x)), the identity at the start: (B, C, h, w) -> (B, C, h, w) (He et al. 2016, pre-activation)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm_1, self.norm_2 = nn.GroupNorm(STEM_GROUPS, width), nn.GroupNorm(STEM_GROUPS, width)
-        self.conv_1, self.conv_2 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.conv_2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = self.conv_1(F.gelu(self.norm_1(x)))
-        return x + self.conv_2(F.gelu(self.norm_2(inner)))
-
-
 class MergingProjector(nn.Module):
-    """Squares of m x m neighbouring patches become one image token, then LLaVA's MLP: (B, P m m, C) -> (B, P, D).
+    """Squares of m x m neighbouring patches become one image token, by LLaVA's MLP: (B, P m m, C) -> (B, P, D).
 
     Small patches see shapes, few tokens spare the language model (pixel shuffle, as in InternVL, Chen et al. 2024).
+    The norm gives image tokens the size of words, so that the language model can add to what they say.
     """
 
     def __init__(self, config: LlavaConfig, merge: int) -> None:
@@ -81,12 +43,15 @@ class MergingProjector(nn.Module):
         self.linear_1 = nn.Linear(config.vision_config.hidden_size * merge**2, width)
         self.act = nn.GELU()
         self.linear_2 = nn.Linear(width, width)
+        self.norm = nn.RMSNorm(width)
+        nn.init.constant_(self.norm.weight, IMAGE_TOKEN_SCALE)
 
     def forward(self, patches: Tensor) -> Tensor:
         batch, count, channels = patches.shape
         side = math.isqrt(count) // self.merge
         squares = patches.view(batch, side, self.merge, side, self.merge, channels).transpose(2, 3)
-        return self.linear_2(self.act(self.linear_1(squares.reshape(batch, side * side, -1))))
+        tokens = self.linear_1(squares.reshape(batch, side * side, -1))
+        return self.norm(self.linear_2(self.act(tokens)))
 
 
 def _merge(config: LlavaConfig) -> int:

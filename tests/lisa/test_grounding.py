@@ -39,7 +39,7 @@ def test_a_word_of_few_names_weighs_more_than_a_word_of_all():
     real = torch.tensor([[True, True], [True, True], [True, False]])
     common, rare = math.log(4 / 3), math.log(4)
     expected = torch.tensor([[common, rare], [common, rare], [common, 0.0]])
-    torch.testing.assert_close(word_rarity(words, real, 6), expected)
+    torch.testing.assert_close(word_rarity(words, real), expected)
 
 
 def test_the_loss_is_the_weighted_cross_entropy_of_the_words():

@@ -4,7 +4,7 @@ from small_model import picture, small_config, small_tokenizer
 from transformers import CLIPImageProcessor
 
 from lisa.backbones import build, tokens_per_image
-from lisa.backbones.llava import ConvStem, MergingProjector
+from lisa.backbones.llava import MergingProjector
 from lisa.modeling import Lisa
 from lisa.processing import LisaProcessor
 
@@ -32,16 +32,6 @@ def test_a_token_is_made_of_neighbouring_patches():
     numbered = torch.arange(16.0)[None, :, None].expand(1, 16, 32)  # 4 x 4 patches, each told by its number
     projector(numbered)
     assert seen[0][0, :, ::32].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
-
-
-def test_the_stem_gives_one_state_for_each_patch_and_sees_its_neighbours():
-    vision = small_config(small_tokenizer()).vlm_config.vision_config
-    stem = ConvStem([8, 16, 16], vision)
-    picture = torch.zeros(1, 3, 32, 32)
-    assert stem(picture).shape == (1, 32, 4, 4)
-    assert stem.weight is stem[-1].weight
-    with pytest.raises(ValueError, match="2 stem_widths halve a picture to patches of 4 pixels, but patch_size is 8"):
-        ConvStem([8, 16], vision)
 
 
 def test_a_merging_model_comes_back_from_its_folder(merging, tmp_path):

@@ -232,14 +232,25 @@ def test_grounding_learns_every_part_from_names_alone():
     model, processor = small_lisa(mask_loss_size="low_res", ground_loss_weight=3.0)
     batch = batch_of(processor, names=[["red ball", "", "dog"], [], ["cat"]])
     terms = model(batch, "grounding")
-    assert terms.keys() == {"loss", "ce", "ground", "bce", "dice"}
-    expected = terms["ce"] + 3 * terms["ground"] + 2 * terms["bce"] + 0.5 * terms["dice"]
+    assert terms.keys() == {"loss", "ce", "ground_sam", "bce", "dice"}
+    expected = terms["ce"] + 3 * terms["ground_sam"] + 2 * terms["bce"] + 0.5 * terms["dice"]
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     terms["loss"].backward()
     trained = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
-    assert any(name.startswith("vlm.model.vision_tower") for name in trained)
     assert any(name.startswith("sam.image_encoder") for name in trained)
     assert any("language_model.layers" in name for name in trained)
+    assert not any(name.startswith("vlm.model.vision_tower") for name in trained)
+
+
+@pytest.mark.parametrize("stage", ["vision", "grounding", "answers"])
+def test_what_gets_a_gradient_in_a_stage_is_what_learns_in_it(stage):
+    model, processor = small_lisa(mask_loss_size="low_res", ground_loss_weight=1.0, look_loss_weight=1.0)
+    model(batch_of(processor, names=[["red ball", "", "dog"], [], ["cat"]]), stage)["loss"].backward()
+    learning = {id(parameter) for module in model.learns_in(stage) for parameter in module.parameters()}
+    reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    waits = {name for name, p in model.named_parameters() if name in reached and id(p) not in learning}
+    # The head reads image tokens through the last norm, which is left to the language model.
+    assert waits == ({"vlm.model.language_model.norm.weight"} if stage == "vision" else set())
 
 
 def test_a_name_is_read_without_the_picture_and_its_seg_state_prompts_the_decoder():
@@ -267,7 +278,8 @@ def test_a_batch_without_any_name_has_a_finite_loss(stage):
 def test_names_are_grounded_beside_the_answers_when_that_has_a_weight():
     model, processor = small_lisa(ground_loss_weight=3.0)
     terms = model(batch_of(processor, names=[["red ball", "", "dog"], [], ["cat"]]))
-    expected = terms["ce"] + 2 * terms["bce"] + 0.5 * terms["dice"] + 3 * terms["ground"]
+    expected = terms["ce"] + 2 * terms["bce"] + 0.5 * terms["dice"]
+    expected = expected + 3 * (terms["ground"] + terms["ground_sam"])
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert terms["ground"].item() > 0
 
