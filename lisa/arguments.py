@@ -122,9 +122,9 @@ class TrainArgs:
     steps_per_epoch: int = 500
     """Optimiser steps per epoch."""
     vision_steps: int = 0
-    """Optimiser steps of a first stage, in which the vision tower learns to see (lisa/grounding.py)."""
+    """Optimiser steps of a first stage, in which both image encoders learn to see (lisa/grounding.py)."""
     grounding_steps: int = 0
-    """Optimiser steps of a second stage, in which names also prompt the mask decoder (lisa/grounding.py)."""
+    """Optimiser steps of a second stage, in which names prompt the mask decoder (lisa/grounding.py)."""
     batch_size: int = 2
     """Pictures per process and micro-batch."""
     grad_accumulation_steps: int = 10

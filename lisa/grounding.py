@@ -1,7 +1,7 @@
 """Phrase grounding: teach both image encoders to see before the language model has learned to speak.
 
 Names of masks ("red car at the left") teach three things before any question is asked; the stage "vision" learns the
-first alone, "grounding" all three:
+first, "grounding" the others:
 
 - the mean of the image tokens on a thing, read by the language model's own head, says the words of its name, so
   that the language model is shown pictures in the words it knows; so does the mean of SAM's image embedding, which
