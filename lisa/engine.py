@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -81,9 +82,15 @@ def start_engine(model: nn.Module, args: TrainArgs, steps: int) -> Any:
     """DeepSpeed's engine around the parameters of the model that learn, for a stage of so many optimiser steps."""
     import deepspeed
 
+    deepspeed.utils.logger.addFilter(_is_news)
     optimizer = build_optimizer(model, args.optimizer, args.lr, (args.beta1, args.beta2), args.weight_decay)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(args, steps))
     return engine
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """DeepSpeed's schedules warn about their own first step, each time."""
+    return "learning rate from scheduler before it has started" not in record.getMessage()
 
 
 class SampleStream(Dataset):
