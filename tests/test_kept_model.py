@@ -38,7 +38,7 @@ def test_its_card_tells_what_made_it():
 
 
 def test_chat_answers_about_the_example_and_writes_masks(tmp_path, capsys):
-    question = "Where are the boats?"
+    question = "What could carry people over the water? Please output segmentation mask."
     chat.main(["--image", str(EXAMPLE), "--prompt", question, "--out", str(tmp_path), "--device", "cpu"])
     assert "[SEG]" in capsys.readouterr().out
     masks = [np.asarray(Image.open(path)) for path in sorted(tmp_path.glob("*_mask_*.png"))]
@@ -49,8 +49,9 @@ def test_chat_answers_about_the_example_and_writes_masks(tmp_path, capsys):
 
 def test_the_readme_in_python():
     predictor = load("tiny", device="cpu")
-    [[answer]] = predictor.generate([read_image(EXAMPLE)], [[Conversation.of("<image>\nWhere is the boat?")]])
-    assert answer.text
+    question = Conversation.of("<image>\nPlease segment the boats in this image.")
+    [[answer]] = predictor.generate([read_image(EXAMPLE)], [[question]])
+    assert "[SEG]" in answer.text
     assert len(answer.masks) == len(answer.phrases) == answer.text.count("[SEG]")
 
 
