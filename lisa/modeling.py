@@ -208,7 +208,7 @@ class Lisa(PreTrainedModel):
         to listen to prompts.
         """
         queries = self.dense_prompt(masks.prompts)
-        places = self.dense_image(masks.embeddings)[masks.row_of]
+        places = _repeat(self.dense_image(masks.embeddings), masks.row_of)
         return torch.einsum("se,seyx->syx", queries, places).float() / queries.shape[-1] ** 0.5
 
     def place_scores(self, image_tokens: Tensor, names: Names) -> Tensor:
@@ -218,12 +218,12 @@ class Lisa(PreTrainedModel):
     def _naming_by_tokens(self, image_tokens: Tensor, batch: Batch) -> Tensor:
         """What the image tokens (B, P, D) say of the things that have a name."""
         names = batch.names
-        things = token_of_thing(image_tokens[names.image_of], batch.targets.coverage[names.mask_index])
+        things = token_of_thing(_repeat(image_tokens, names.image_of), batch.targets.coverage[names.mask_index])
         return self._naming_loss(things, names)
 
     def _naming_by_sam(self, embeddings: Tensor, row_of: Tensor, batch: Batch) -> Tensor:
         """The same of SAM's embeddings (B', E, g, g); row_of (M,) tells each name's."""
-        places = embeddings.flatten(2).transpose(1, 2)[row_of]
+        places = _repeat(embeddings.flatten(2).transpose(1, 2), row_of)
         coverage = F.avg_pool2d(batch.targets.low_res[batch.names.mask_index][:, None], 4).flatten(1)
         return self._naming_loss(self.name_image(token_of_thing(places, coverage)), batch.names)
 
@@ -237,7 +237,8 @@ class Lisa(PreTrainedModel):
         """Where the states of the answers look, among the tokens of their picture; 0 without [SEG]."""
         row, column, mask = states_on_the_way(batch.rows, self.config.seg_token_id)
         looks = self.look_state(hidden[row, column])
-        tokens = self.look_token(self.backbone.final_norm(image_tokens))[batch.rows.image_of_row[row]]
+        tokens = self.look_token(self.backbone.final_norm(image_tokens))
+        tokens = _repeat(tokens, batch.rows.image_of_row[row])
         scores = torch.einsum("nd,npd->np", looks, tokens).float() / LOOK_WIDTH**0.5
         return mean_over_masks([looking_loss(scores, batch.targets.coverage[mask])])
 
@@ -261,3 +262,12 @@ class Lisa(PreTrainedModel):
             "look": self.config.look_loss_weight,
         }
         return {"loss": sum(weights[name] * term for name, term in terms.items())} | terms
+
+
+def _repeat(per_picture: Tensor, picture_of: Tensor) -> Tensor:
+    """(B, ...) -> (N, ...), the picture of each of N masks, names or states.
+
+    Several threads sum the gradient of x[index] in any order, that of index_select in one: a resumed run ends with
+    the same bits.
+    """
+    return per_picture.index_select(0, picture_of)
