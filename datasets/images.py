@@ -66,12 +66,12 @@ def read_picture(path: Path) -> Picture:
     return Picture(path=path, pixels=orient(pixels, orientation), orientation=orientation)
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: str | Path) -> np.ndarray:
     """The pixels of a picture file: (H, W, 3) uint8 RGB, EXIF orientation applied.
 
     Greyscale is repeated over the channels, 16 bits are scaled to 8, transparency is dropped.
     """
-    return read_picture(path).pixels
+    return read_picture(Path(path)).pixels
 
 
 def read_label_map(path: Path) -> np.ndarray:

@@ -50,7 +50,7 @@ def test_chat_answers_about_the_example_and_writes_masks(tmp_path, capsys):
 def test_the_readme_in_python():
     predictor = load("tiny", device="cpu")
     question = Conversation.of("<image>\nPlease segment the boats in this image.")
-    [[answer]] = predictor.generate([read_image(EXAMPLE)], [[question]])
+    [[answer]] = predictor.generate([read_image(str(EXAMPLE))], [[question]])
     assert "[SEG]" in answer.text
     assert len(answer.masks) == len(answer.phrases) == answer.text.count("[SEG]")
 
