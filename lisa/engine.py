@@ -135,7 +135,7 @@ def save_checkpoint(engine: Any, folder: Path, step: int) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
     torch.distributed.barrier()
-    engine.save_checkpoint(str(unfinished), tag="state", client_state={"step": step}, exclude_frozen_parameters=True)
+    engine.save_checkpoint(str(unfinished), tag="state", exclude_frozen_parameters=True)
     torch.distributed.barrier()
     if engine.global_rank == 0:
         _sync(unfinished)

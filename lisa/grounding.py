@@ -50,8 +50,7 @@ def token_of_thing(image_tokens: Tensor, coverage: Tensor) -> Tensor:
 
     A single token sees a part; what the parts are evidence for adds up in their mean.
     """
-    shares = coverage / coverage.sum(1, keepdim=True).clamp_min(1e-6)
-    return torch.einsum("mp,mpd->md", shares.to(image_tokens.dtype), image_tokens)
+    return torch.einsum("mp,mpd->md", _shares(coverage).to(image_tokens.dtype), image_tokens)
 
 
 def word_rarity(words: Tensor, real: Tensor) -> Tensor:
@@ -104,8 +103,12 @@ def looking_loss(scores: Tensor, coverage: Tensor) -> Tensor:
 
     scores (N, P) logits over the image tokens; coverage (N, P) of the state's target. 0 where no token is covered.
     """
-    shares = coverage / coverage.sum(1, keepdim=True).clamp_min(1e-6)
-    return F.kl_div(scores.log_softmax(1), shares, reduction="none").sum(1)
+    return F.kl_div(scores.log_softmax(1), _shares(coverage), reduction="none").sum(1)
+
+
+def _shares(coverage: Tensor) -> Tensor:
+    """Coverage (N, P) of each thing, scaled to sum 1; 0 where nothing is covered."""
+    return coverage / coverage.sum(1, keepdim=True).clamp_min(1e-6)
 
 
 @torch.inference_mode()

@@ -63,6 +63,11 @@ def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     processor = LisaProcessor.from_pretrained(folder)
     processor.packing = args.packing
     config = processor.config
+    if (args.vision_steps or args.grounding_steps) and not config.ground_loss_weight:
+        raise ValueError(
+            f"--version {args.version} was built without the grounding loss, which --vision_steps and "
+            "--grounding_steps learn from: leave them out"
+        )
     config.mask_loss_size = args.mask_loss_size
     for term in ("ce", "bce", "dice"):
         setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))

@@ -78,10 +78,10 @@ class Engine:
         self.fails = fails
         self.seen: list[str | None] = []
 
-    def save_checkpoint(self, folder, tag, client_state, **_):
+    def save_checkpoint(self, folder, tag, **_):
         self.seen = sorted(path.name for path in Path(folder).parent.iterdir())
         (Path(folder) / tag).mkdir()
-        (Path(folder) / tag / "state.txt").write_text(str(client_state["step"]))
+        (Path(folder) / tag / "state.txt").write_text("weights")
         if self.fails:
             raise OSError("disk full")
 

@@ -125,6 +125,13 @@ def test_fine_tuning_starts_from_everything_a_lisa_has_learned(tmp_path):
     assert other.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
 
 
+def test_a_lisa_without_the_grounding_loss_cannot_go_through_the_stages_that_learn_from_it(tmp_path):
+    save(*small_lisa(), tmp_path)
+    args = TrainArgs(version=str(tmp_path), ground_loss_weight=1.0, grounding_steps=5)
+    with pytest.raises(ValueError, match=r"was built without the grounding loss.*leave them out"):
+        start_model(args, texts)
+
+
 def test_a_version_that_is_not_there_is_told_and_not_looked_for_on_the_network(tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match="nowhere"):
         start_model(TrainArgs(version=str(tmp_path / "nowhere")), texts)
