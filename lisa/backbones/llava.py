@@ -51,7 +51,7 @@ class MergingProjector(nn.Module):
         side = math.isqrt(count) // self.merge
         squares = patches.view(batch, side, self.merge, side, self.merge, channels).transpose(2, 3)
         tokens = self.linear_2(self.act(self.linear_1(squares.reshape(batch, side * side, -1))))
-        # Under autocast tokens are bf16 and weights fp32; torch warns, and is slower, when it must mix them itself.
+        # Under autocast tokens are bf16 and weights fp32, which torch cannot fuse, and warns about.
         return self.norm(tokens.to(self.norm.weight.dtype)).to(tokens.dtype)
 
 
