@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WORLD_IMAGES = 3000
 TOKENIZER_SAMPLES = 3000
 POINTING_PICTURES = 100
-FREE_TO_CHANGE = ("resume", "overwrite", "workers", "print_freq", "local_rank", "log_base_dir", "dataset_dir")
+FREE_TO_CHANGE = ("resume", "overwrite", "workers", "print_freq", "local_rank", "log_base_dir", "dataset_dir", "elsewhere", "index_dir")
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -53,16 +53,18 @@ def main(argv: list[str] | None = None) -> dict:
 def open_data(args: TrainArgs) -> tuple[Mixture, list[ValidationSet]]:
     """The training mixture and the validation sets, checked; the default world is rendered on first use."""
     from datasets.mixture import MixtureOptions, open_mixture
+    from datasets.tree import Tree
     from datasets.validation import open_validation
 
     if args.dataset_dir == TINY.dataset_dir:
         from datasets.synthetic import render_world
 
         render_world(args.dataset_dir, images=WORLD_IMAGES, seed=0)
+    tree = Tree.at(args.dataset_dir, args.elsewhere, args.index_dir)
     specs = [] if args.no_eval else args.val_dataset.split("||")
-    validation_sets = [open_validation(args.dataset_dir, spec) for spec in specs]
+    validation_sets = [open_validation(tree, spec) for spec in specs]
     options = MixtureOptions(**{name: getattr(args, name) for name in MixtureOptions.__dataclass_fields__})
-    return open_mixture(args.dataset_dir, options, args.seed), validation_sets
+    return open_mixture(tree, options, args.seed), validation_sets
 
 
 def prepare_run_dir(args: TrainArgs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -32,15 +33,28 @@ def require_file(path: Path, layout: str) -> Path:
     return path
 
 
-def require_images(paths: Iterable[Path], source: Path) -> None:
-    """Refuse annotations of `source` whose pictures are not on disk; nothing is opened."""
-    paths = set(paths)
-    absent = sorted(path for path in paths if not path.is_file())
+def require_images(images: Path, names: Iterable[str], source: Path) -> None:
+    """Refuse annotations of `source` whose pictures are not below the folder `images`; nothing is opened.
+
+    names are relative to `images`. Folders are listed, since asking for 100,000 files one by one takes seconds.
+    """
+    wanted = {tuple(str(name).rpartition("/")[::2]) for name in names}
+    listed = {folder for folder, _ in wanted}
+    there = {(folder, entry.name) for folder in listed for entry in _entries(images / folder)}
+    absent = sorted(f"{folder}/{name}".lstrip("/") for folder, name in wanted - there)
     if absent:
         raise FileNotFoundError(
-            f"{absent[0]}: not found, but {source} annotates it ({len(absent)} of {len(paths)} pictures are "
+            f"{images / absent[0]}: not found, but {source} annotates it ({len(absent)} of {len(wanted)} pictures are "
             "missing). Complete the pictures, or take their records out of the annotation file."
         )
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """What lies in a folder but is none itself; nothing where the folder is missing."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.is_dir()]
 
 
 def inside(root: Path, name: str) -> Path:

@@ -60,16 +60,23 @@ def parse_polygon(xy: Any, height: int, width: int) -> Polygon:
         raise ValueError(f"a polygon is a flat list of pairs x, y, but this one has the shape {xy.shape}")
     if len(xy) < 2 * _MIN_POINTS:
         raise ValueError(f"a polygon of {len(xy) // 2} points has no area; it needs {_MIN_POINTS} or must go")
-    if not np.isfinite(xy).all():
+    check_inside(xy.reshape(-1, 2), height, width)
+    return Polygon(xy)
+
+
+def check_inside(points: np.ndarray, height: int, width: int) -> None:
+    """Refuse an outline, (K, 2) float x and y in pixels, that cannot have been drawn on a picture of this size."""
+    if len(points) == 0:
+        raise ValueError("an outline without points; remove it")
+    if not np.isfinite(points).all():
         raise ValueError("a polygon has a coordinate that is not a finite number")
-    for axis, values, limit in (("x", xy[0::2], width), ("y", xy[1::2], height)):
+    for axis, values, limit in zip("xy", points.T, (width, height), strict=True):
         low, high = values.min(), values.max()
         if high < 0 or low > limit or low < -limit or high > 2 * limit:
             raise ValueError(
                 f"a polygon runs from {axis} = {low:g} to {high:g}, outside the picture of "
                 f"{width} x {height} pixels; it belongs to another picture or size, or must be corrected"
             )
-    return Polygon(xy)
 
 
 def parse_run_lengths(code: dict, height: int, width: int) -> RunLengths:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from datasets.reason_seg import open_reason_seg
 from datasets.refer_seg import open_refer_seg
-from datasets.sample import Dataset, Sample, SampleOptions
+from datasets.sample import Dataset, NothingToAskError, Sample, SampleOptions
 from datasets.sem_seg import open_sem_seg
+from datasets.tree import SEPARATOR, Tree
 from datasets.vqa import open_vqa
 
-SEPARATOR = "||"
+MOST_DRAWS = 100
+"""Pictures without anything to ask for, one after the other, before a dataset is given up."""
 
-FAMILIES: dict[str, Callable[[Path, str, SampleOptions], Dataset]] = {
+FAMILIES: dict[str, Callable[[Tree, str, SampleOptions], Dataset]] = {
     "sem_seg": open_sem_seg,
     "refer_seg": open_refer_seg,
     "vqa": open_vqa,
@@ -32,9 +35,9 @@ class MixtureOptions(SampleOptions):
     """Families of datasets."""
     sample_rates: str = "9,3,3,1"
     """How often each family is drawn, relative to the others."""
-    sem_seg_data: str = "ade20k"
+    sem_seg_data: str = "ade20k||cocostuff||pascal_part||paco_lvis||mapillary"
     """Datasets of the sem_seg family, each drawn equally often."""
-    refer_seg_data: str = "refcoco"
+    refer_seg_data: str = "refclef||refcoco||refcoco+||refcocog"
     """Datasets of the refer_seg family, each drawn equally often."""
     vqa_data: str = "llava_instruct_150k"
     """Files of the vqa family, below llava_dataset, each drawn equally often."""
@@ -70,23 +73,40 @@ class MixtureOptions(SampleOptions):
 class Mixture:
     """Families by rate, then a dataset of the family and a picture of it, both uniformly."""
 
-    def __init__(self, families: list[list[Dataset]], rates: list[float], seed: int) -> None:
+    def __init__(
+        self, families: list[list[Dataset]], rates: list[float], seed: int, ignored_is_background: bool = False
+    ) -> None:
         self._families = families
         self._rates = rates
         self._seed = seed
+        self._ignored_is_background = ignored_is_background
 
     def sample(self, epoch: int, index: int) -> Sample:
         """Item `index` of an epoch; there is no last one."""
         rng = np.random.default_rng((self._seed, epoch, index))
         datasets = self._families[rng.choice(len(self._families), p=self._rates)]
-        dataset = datasets[rng.integers(len(datasets))]
-        return dataset.sample(int(rng.integers(len(dataset))), rng)
+        sample = _draw(datasets[rng.integers(len(datasets))], rng)
+        if self._ignored_is_background:
+            sample = replace(sample, ignore=np.zeros_like(sample.ignore))
+        return sample
 
 
-def open_mixture(dataset_dir: Path, options: MixtureOptions, seed: int) -> Mixture:
+def _draw(dataset: Dataset, rng: np.random.Generator) -> Sample:
+    """A picture of the dataset, drawn again where one holds nothing to ask for."""
+    for _ in range(MOST_DRAWS):
+        with contextlib.suppress(NothingToAskError):
+            return dataset.sample(int(rng.integers(len(dataset))), rng)
+    raise ValueError(
+        f"{dataset.data}: {MOST_DRAWS} pictures in a row hold nothing that could be asked for; "
+        "are its label maps those of this dataset? `python -m datasets.check` tells"
+    )
+
+
+def open_mixture(place: Path | Tree, options: MixtureOptions, seed: int) -> Mixture:
     """Open every dataset that can be drawn; what is wrong with their files shows here, not while training."""
     if seed < 0:
         raise ValueError(f"the seed is {seed}, but must not be negative")
+    tree = Tree.of(place)
     rates = {family: rate for family, rate in options.rates().items() if rate > 0}
-    families = [[FAMILIES[f](dataset_dir, name, options) for name in options.names(f)] for f in rates]
-    return Mixture(families, list(rates.values()), seed)
+    families = [[FAMILIES[f](tree, name, options) for name in options.names(f)] for f in rates]
+    return Mixture(families, list(rates.values()), seed, options.ignored_is_background)

@@ -10,7 +10,8 @@ import numpy as np
 
 from datasets.files import field, missing, open_json, require_file, require_folder
 from datasets.images import Picture, image_size, read_picture
-from datasets.masks import Part, parse_polygon, rasterise, stack
+from datasets.masks import check_inside, stack
+from datasets.outline import draw_outline
 from datasets.sample import Sample, SampleOptions
 from datasets.templates import (
     IMAGE_LINE,
@@ -21,6 +22,7 @@ from datasets.templates import (
     long_question,
     short_question,
 )
+from datasets.tree import Tree
 from lisa.conversation import Conversation
 
 LAYOUT = "  reason_seg/{name}/{split}/<name>.jpg and <name>.json"
@@ -28,10 +30,10 @@ LAYOUT = "  reason_seg/{name}/{split}/<name>.jpg and <name>.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Shape:
-    """A labelled polygon."""
+    """A labelled outline."""
 
     label: str
-    parts: tuple[Part]
+    points: np.ndarray  # (K, 2) float64, K >= 1: x and y, pixels
 
     @property
     def is_flag(self) -> bool:
@@ -42,6 +44,10 @@ class Shape:
     def is_ignore(self) -> bool:
         """Outlines pixels that count neither as hit nor as miss."""
         return "ignore" in self.label.lower()
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        """(height, width) bool."""
+        return draw_outline(self.points, height, width)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,7 +82,7 @@ def paint(shapes: tuple[Shape, ...], height: int, width: int) -> tuple[np.ndarra
     where they are nested.
     """
     target, ignore = np.zeros((2, height, width), dtype=bool)
-    layers = [(rasterise(shape.parts, height, width), shape) for shape in shapes if not shape.is_flag]
+    layers = [(shape.mask(height, width), shape) for shape in shapes if not shape.is_flag]
     for mask, shape in sorted(layers, key=lambda layer: layer[0].sum(), reverse=True):
         target[mask] = not shape.is_ignore
         ignore[mask] = shape.is_ignore
@@ -144,10 +150,10 @@ class ReasonSeg:
         return Conversation.of(question, reply)
 
 
-def open_reason_seg(dataset_dir: Path, spec: str, options: SampleOptions) -> ReasonSeg:
+def open_reason_seg(place: Path | Tree, spec: str, options: SampleOptions) -> ReasonSeg:
     """A training set by its spec: "ReasonSeg|train", several splits joined by "_": "ReasonSeg|train_val"."""
     name, _, splits = spec.partition("|")
-    root = dataset_dir / "reason_seg" / name
+    root = Tree.of(place) / f"reason_seg/{name}"
     pictures = [picture for split in splits.split("_") for picture in load_reason_split(root, split)]
     explanations = {} if options.explanatory < 0 else load_explanations(root)
     return ReasonSeg(spec, pictures, explanations, options)
@@ -201,10 +207,12 @@ def _shape(record: Any, size: tuple[int, int], where: str) -> Shape:
     label = check_text(field(record, "label", str, where), where)
     points = field(record, "points", list, where)
     try:
-        xy = [coordinate for x, y in points for coordinate in (x, y)]
-        return Shape(label=label, parts=(parse_polygon(xy, *size),))
+        shape = Shape(label=label, points=np.array([(x, y) for x, y in points], dtype=np.float64).reshape(-1, 2))
+        if not shape.is_flag:
+            check_inside(shape.points, *size)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+    return shape
 
 
 def load_explanations(root: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ from datasets.images import read_picture
 from datasets.refer import ReferPicture, Sentence, Target, load_refer, refer_layout
 from datasets.sample import Sample, SampleOptions
 from datasets.templates import answer, choose_some, short_question
+from datasets.tree import Tree
 from lisa.conversation import Conversation
 
 
 class ReferSeg:
     """Training pictures of a dataset of the refer format, each with some of its phrases."""
 
-    def __init__(self, data: str, pictures: list[ReferPicture], options: SampleOptions) -> None:
+    def __init__(self, data: str, pictures: Sequence[ReferPicture], options: SampleOptions) -> None:
         self.data = data
         self._pictures = pictures
         self._options = options
@@ -46,8 +48,7 @@ class ReferSeg:
         return Conversation.of(question, answer(rng, target.name, self._options.name_targets))
 
 
-def open_refer_seg(dataset_dir: Path, name: str, options: SampleOptions) -> ReferSeg:
+def open_refer_seg(place: Path | Tree, name: str, options: SampleOptions) -> ReferSeg:
     """The train split of a dataset of the refer format, e.g. "refcoco"."""
     split_by = refer_layout(name).split_by
-    pictures = load_refer(dataset_dir / "refer_seg", name, split_by, "train")
-    return ReferSeg(f"{name}|{split_by}|train", pictures, options)
+    return ReferSeg(f"{name}|{split_by}|train", load_refer(place, name, split_by, "train"), options)

@@ -11,6 +11,10 @@ import numpy as np
 from lisa.conversation import Conversation
 
 
+class NothingToAskError(ValueError):
+    """A picture holds nothing that could be asked for; another one is to be drawn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
     """How samples are drawn from the pictures of a dataset."""
@@ -21,6 +25,8 @@ class SampleOptions:
     """Probability of words alone as the answer for a ReasonSeg picture with an explanation; -1: never any."""
     name_targets: float = 0.0
     """Probability that an answer names its target before [SEG]; 0 gives the reference's answers."""
+    ignored_is_background: bool = False
+    """Count ignored pixels as background, as the reference does in training."""
 
     def __post_init__(self) -> None:
         if self.num_classes_per_sample < 1:

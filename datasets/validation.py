@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +14,11 @@ from datasets.files import require_folder
 from datasets.images import image_size, read_picture
 from datasets.masks import rasterise, stack
 from datasets.reason_seg import LAYOUT, load_reason_split, paint
-from datasets.refer import UnknownSplitError, load_refer
+from datasets.refer import load_refer
+from datasets.refs import UnknownSplitError
 from datasets.sample import Sample
 from datasets.templates import VALIDATION_ANSWER, validation_question
+from datasets.tree import Tree
 from lisa.conversation import Conversation
 
 
@@ -38,29 +42,30 @@ class ValidationSet(Protocol):
         ...
 
 
-def open_validation(dataset_dir: Path, spec: str) -> ValidationSet:
+def open_validation(place: Path | Tree, spec: str) -> ValidationSet:
     """A validation set by its spec: "refcoco|unc|val" or "ReasonSeg|val".
 
-    Referring sets are found below `dataset_dir`/refer_seg, and also in `dataset_dir` itself.
+    Referring sets are found below refer_seg, and also in the root itself, as the reference wants it.
     """
+    tree = Tree.of(place)
     match spec.split("|"):
         case [name, split_by, split]:
-            below = dataset_dir / "refer_seg"
-            at_root = not below.is_dir() and (dataset_dir / name).is_dir()
-            return ReferValidation(dataset_dir if at_root else below, name, split_by, split)
+            if not (tree / "refer_seg").is_dir() and (tree / name).is_dir():
+                tree = replace(tree, elsewhere=tree.elsewhere | {"refer_seg": tree.root})
+            return ReferValidation(tree, name, split_by, split)
         case [name, split]:
-            return ReasonValidation(dataset_dir / "reason_seg" / name, split)
+            return ReasonValidation(tree / f"reason_seg/{name}", split)
     raise ValueError(f'no validation set {spec!r}; write "refcoco|unc|val" (dataset|split by|split) or "ReasonSeg|val"')
 
 
 class ReferValidation:
     """A split of a dataset of the refer format, one conversation per phrase."""
 
-    def __init__(self, root: Path, name: str, split_by: str, split: str) -> None:
+    def __init__(self, tree: Tree, name: str, split_by: str, split: str) -> None:
         self.spec = f"{name}|{split_by}|{split}"
-        self._root, self._name, self._split_by = root, name, split_by
-        self._pictures = load_refer(root, name, split_by, split, with_things=True)
-        self.num_samples = sum(len(picture.pairs) for picture in self._pictures)
+        self._tree, self._name, self._split_by = tree, name, split_by
+        self._pictures = load_refer(tree, name, split_by, split, with_things=True)
+        self.num_samples = self._pictures.num_sentences
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -86,11 +91,11 @@ class ReferValidation:
     def train_masks(self, limit: int) -> Iterator[np.ndarray]:
         """One mask per thing that is referred to in training; the file is read again for it."""
         try:
-            pictures = load_refer(self._root, self._name, self._split_by, "train")
+            pictures = load_refer(self._tree, self._name, self._split_by, "train")
         except UnknownSplitError:
             return
-        targets = [(picture, target) for picture in pictures for target in picture.targets]
-        for picture, target in targets[:limit]:
+        targets = ((picture, target) for picture in pictures for target in picture.targets)
+        for picture, target in islice(targets, limit):
             yield rasterise(target.parts, picture.height, picture.width)
 
 
@@ -114,7 +119,7 @@ class ReasonValidation:
         target, ignore = record.regions(picture)
         things = record.things
         if things is not None:
-            things = stack([rasterise(thing.parts, *picture.size) for thing in things], *picture.size)
+            things = stack([thing.mask(*picture.size) for thing in things], *picture.size)
         return Sample(
             data=self.spec,
             image_id=record.path.stem,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from datasets.files import field, inside, open_json, require_file, require_folder, require_images
 from datasets.images import read_image
+from datasets.index import RecordIndex
 from datasets.sample import Sample, SampleOptions
 from datasets.templates import IMAGE_LINE, check_text
+from datasets.tree import Tree
 from lisa.conversation import IMAGE_PLACEHOLDER, Conversation, Turn
 
 _ROLES = {"human": "user", "gpt": "assistant"}
@@ -19,23 +22,19 @@ _ROLES = {"human": "user", "gpt": "assistant"}
 class Vqa:
     """The records of a LLaVA-Instruct file; each is a picture and one conversation of several turns."""
 
-    def __init__(self, data: str, source: Path, images: Path) -> None:
+    def __init__(self, data: str, records: RecordIndex, images: Path, source: Path) -> None:
         self.data = data
-        self._source = source
+        self._records = records
         self._images = images
-        self._records = open_json(source)
-        if not isinstance(self._records, list) or not self._records:
-            raise ValueError(f"{source}: holds no list of conversations; restore it from its source")
-        for index in range(len(self)):
-            self._conversation(index)
-        require_images((self._image_path(index) for index in range(len(self))), source)
+        require_images(images, records.columns["image"], source)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Record `index`, whole; nothing is drawn from `rng`."""
-        path = self._image_path(index)
+        record = self._records[index]
+        path = self._images / record["image"]
         image = read_image(path)
         size = image.shape[:2]
         return Sample(
@@ -43,23 +42,37 @@ class Vqa:
             image_id=path.stem,
             image_path=path,
             image=image,
-            conversations=(self._conversation(index),),
+            conversations=(Conversation(tuple(Turn(role, text) for role, text in record["turns"])),),
             masks=np.zeros((0, *size), dtype=bool),
             ignore=np.zeros(size, dtype=bool),
             names=(),
             types=("",),
         )
 
-    def _image_path(self, index: int) -> Path:
-        where = f"{self._source}: record {index}"
+
+def open_vqa(place: Path | Tree, name: str, options: SampleOptions) -> Vqa:
+    """The conversations of llava_dataset/<name>.json, about pictures of COCO; they need no options."""
+    tree, layout = Tree.of(place), f"  llava_dataset/{name}.json\n  coco/train2017/*.jpg"
+    source = require_file(tree / f"llava_dataset/{name}.json", layout)
+    images = require_folder(tree / "coco/train2017", layout)
+    records = tree.index(name, [source], lambda: _records(source, images), {"image": lambda record: record["image"]})
+    return Vqa(name, records, images, source)
+
+
+def _records(source: Path, images: Path) -> Iterator[dict]:
+    """{"image": file name, "turns": [[role, text], ...]} of every record of the file, checked."""
+    content = open_json(source)
+    if not isinstance(content, list) or not content:
+        raise ValueError(f"{source}: holds no list of conversations; restore it from its source")
+    for index, record in enumerate(content):
+        where = f"{source}: record {index}"
+        image = field(record, "image", str, where)
         try:
-            return inside(self._images, field(self._records[index], "image", str, where))
+            inside(images, image)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-
-    def _conversation(self, index: int) -> Conversation:
-        where = f"{self._source}: record {index}"
-        return read_conversation(field(self._records[index], "conversations", list, where), where)
+        conversation = read_conversation(field(record, "conversations", list, where), where)
+        yield {"image": image, "turns": [[turn.role, turn.text] for turn in conversation.turns]}
 
 
 def read_conversation(messages: list[Any], where: str) -> Conversation:
@@ -92,10 +105,3 @@ def _turn(sender: str, text: str, where: str) -> Turn:
         check_text(text, where)
         return Turn(_ROLES[sender], text)
     return Turn("user", IMAGE_LINE + check_text(text.replace(IMAGE_PLACEHOLDER, ""), where))
-
-
-def open_vqa(dataset_dir: Path, name: str, options: SampleOptions) -> Vqa:
-    """The conversations of llava_dataset/<name>.json, about pictures of COCO; they need no options."""
-    layout = f"  llava_dataset/{name}.json\n  coco/train2017/*.jpg"
-    source = require_file(dataset_dir / f"llava_dataset/{name}.json", layout)
-    return Vqa(name, source, require_folder(dataset_dir / "coco/train2017", layout))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,13 +31,19 @@ class EvalFlags:
     """Score a model on held-out pictures, beside baselines that learned nothing."""
 
     data: tuple[str, ...]
-    """What to score: one or more of dataset|split_by|split (refCOCO family) or ReasonSeg|split."""
+    """What to score, one or more joined by commas: dataset|split_by|split (refCOCO family) or ReasonSeg|split."""
 
     model: str = "tiny"
     """Folder of the model, or the name of one that comes with the checkout."""
 
     dataset_dir: Path = DEFAULT_DATASET_DIR
     """Folder with the data in its official layout. Default: a synthetic world, rendered on first use."""
+
+    elsewhere: str = ""
+    """Folders of the tree that lie in another place, joined by ||, as in coco/train2017=/mnt/coco/train2017."""
+
+    index_dir: Path = CHECKOUT / "runs" / "index"
+    """Where indexes over large annotation files are kept for the next time."""
 
     mode: Literal["teacher_forced", "generated", "both"] = "both"
     """Who writes the answer: the data (teacher_forced) or the model (generated)."""
@@ -76,7 +82,9 @@ class EvalFlags:
 
 def parse_flags(description: str, default: EvalFlags, argv: Sequence[str] | None) -> EvalFlags:
     """Flags of the command line (`sys.argv` when None); both `--batch_size` and `--batch-size` are known."""
-    return tyro.cli(EvalFlags, args=argv, default=default, description=description, use_underscores=True)
+    flags = tyro.cli(EvalFlags, args=argv, default=default, description=description, use_underscores=True)
+    specs = [spec.strip() for argument in flags.data for spec in argument.split(",")]
+    return replace(flags, data=tuple(filter(None, specs)))
 
 
 def run(flags: EvalFlags) -> dict:
@@ -127,13 +135,15 @@ def check_flags(flags: EvalFlags) -> None:
 
 def open_validation_sets(flags: EvalFlags) -> list[ValidationSet]:
     """All the data of the flags, opened and checked; renders the synthetic world on first use."""
+    from datasets.tree import Tree
     from datasets.validation import open_validation
 
     if flags.dataset_dir == DEFAULT_DATASET_DIR and not (flags.dataset_dir / "world.json").is_file():
         from datasets.synthetic import render_world
 
         render_world(flags.dataset_dir, images=DEFAULT_WORLD_IMAGES, seed=0)
-    return [open_validation(flags.dataset_dir, spec) for spec in flags.data]
+    tree = Tree.at(flags.dataset_dir, flags.elsewhere, flags.index_dir)
+    return [open_validation(tree, spec) for spec in flags.data]
 
 
 def exit_with_sentence(main: Callable[[], object]) -> None:

@@ -79,16 +79,22 @@ class TrainArgs:
     """Families to mix, joined by ||."""
     sample_rates: str = "9,3,3,1"
     """How often each family is drawn, relative to the others."""
-    sem_seg_data: str = "ade20k"
+    sem_seg_data: str = "ade20k||cocostuff||pascal_part||paco_lvis||mapillary"
     """Semantic data sets, joined by ||."""
-    refer_seg_data: str = "refcoco"
-    """Referring data sets, joined by ||."""
+    refer_seg_data: str = "refclef||refcoco||refcoco+||refcocog"
+    """Referring data sets, joined by ||; grefcoco is another one."""
     vqa_data: str = "llava_instruct_150k"
     """Instruction data sets, joined by ||."""
     reason_seg_data: str = "ReasonSeg|train"
     """Reasoning data and its splits, as in ReasonSeg|train_val."""
     val_dataset: str = "ReasonSeg|val"
     """Validation sets, joined by ||, as in refcoco|unc|val||ReasonSeg|val."""
+    elsewhere: str = ""
+    """Folders of the tree that lie in another place, joined by ||, as in coco/train2017=/mnt/coco/train2017."""
+    index_dir: Path = CHECKOUT / "runs" / "index"
+    """Where indexes over large annotation files are kept for the next run."""
+    ignored_is_background: bool = False
+    """Count ignored pixels as background in training, as the reference does."""
     num_classes_per_sample: int = 3
     """At most so many classes or sentences, each a conversation, per picture."""
     explanatory: float = 0.1
@@ -262,6 +268,8 @@ TINY = TrainArgs(
     log_base_dir=CHECKOUT / "runs",
     exp_name="tiny",
     sample_rates="2,6,1,3",
+    sem_seg_data="ade20k",
+    refer_seg_data="refcoco",
     val_dataset="refcoco|unc|val||ReasonSeg|val",
     num_classes_per_sample=8,
     workers=1,

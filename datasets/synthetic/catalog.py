@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ADE20K_NAMES_FILE = Path(__file__).parent.parent / "ade20k_classes.txt"
+ADE20K_NAMES_FILE = Path(__file__).parent.parent / "classes/ade20k.txt"
 
 
 @dataclass(frozen=True, kw_only=True)

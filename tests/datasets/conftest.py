@@ -21,18 +21,6 @@ def minidata() -> Path:
     return GOLDENS / "dataset"
 
 
-@pytest.fixture(scope="session")
-def official() -> dict:
-    """What the official loaders return for it."""
-    return json.loads((GOLDENS / "official.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def official_masks() -> dict[str, np.ndarray]:
-    """Their masks: 0, 1, 2 (overlapping polygons) and 255 (ignored)."""
-    return dict(np.load(GOLDENS / "official_masks.npz"))
-
-
 @pytest.fixture
 def save_picture() -> Callable[..., Path]:
     """Write a picture; with `orientation` the file says that it lies on its side."""

@@ -1,15 +1,17 @@
 """The refer format: joins, splits, and pickles that want too much."""
 
+import json
 import pickle
 
 import numpy as np
 import pytest
 
-from datasets.refer import load_refer, read_refs, select_split
+from datasets.refer import load_refer
+from datasets.refs import read_refs, select_split
 
 
 def load(tree, split="train", **options):
-    return load_refer(tree.root / "refer_seg", "refcoco", "unc", split, **options)
+    return load_refer(tree.root, "refcoco", "unc", split, **options)
 
 
 def test_a_ref_is_joined_with_its_picture_and_annotation(refcoco):
@@ -100,7 +102,7 @@ def test_a_missing_picture_folder_is_refused(refcoco):
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="'refcoca'; known: refcoco"):
+    with pytest.raises(ValueError, match="'refcoca'; known: refclef, refcoco, "):
         load_refer(tmp_path, "refcoca", "unc", "train")
 
 
@@ -186,3 +188,43 @@ def test_a_pickle_without_refs_is_refused(tmp_path, content):
     (tmp_path / "refs.p").write_bytes(pickle.dumps(content))
     with pytest.raises(ValueError, match="holds a list of refs, at least one"):
         read_refs(tmp_path / "refs.p")
+
+
+def test_several_annotations_are_one_target_and_minus_one_is_none(refcoco):
+    refcoco.annotations.append({"id": 6, "image_id": 1, "category_id": 3, "segmentation": [[3, 0, 6, 0, 6, 8, 3, 8]]})
+    refcoco.ref["ann_id"] = [5, 6]
+    refcoco.refs.append(refcoco.ref | {"ref_id": 71, "ann_id": [-1]})
+    refcoco.write()
+    both, none = load(refcoco)[0].targets
+    assert (len(both.parts), len(none.parts)) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("ann_id", "message"),
+    [([5, -1], "beside other annotations"), ([], "not an annotation or a list"), (["5"], "not an")],
+)
+def test_a_target_that_is_no_annotation_is_refused(refcoco, ann_id, message):
+    refcoco.ref["ann_id"] = ann_id
+    refcoco.write()
+    with pytest.raises(ValueError, match=rf"ref 70: .*{message}"):
+        load(refcoco)
+
+
+def test_grefcoco_is_read_from_a_pickle_or_from_json(refcoco):
+    folder = refcoco.root / "refer_seg/grefcoco"
+    refcoco.refs_path.parent.rename(folder)
+    (folder / "refs(unc).p").unlink()
+    with pytest.raises(FileNotFoundError, match=r"grefs\(unc\)\.p: not found(.|\n)*or grefs\(unc\)\.json"):
+        load_refer(refcoco.root, "grefcoco", "unc", "train")
+    (folder / "grefs(unc).json").write_text(json.dumps(refcoco.refs))
+    assert len(load_refer(refcoco.root, "grefcoco", "unc", "train")) == 1
+    (folder / "grefs(unc).p").write_bytes(pickle.dumps([refcoco.ref | {"ref_id": 99, "ann_id": [7]}]))
+    with pytest.raises(ValueError, match="ref 99: annotation 7"):
+        load_refer(refcoco.root, "grefcoco", "unc", "train")
+
+
+def test_refclef_has_pictures_and_run_lengths_of_its_own(minidata):
+    pictures = load_refer(minidata, "refclef", "unc", "train")
+    assert {picture.path.relative_to(minidata / "refer_seg/images").parts[0] for picture in pictures} == {
+        "saiapr_tc-12"
+    }

@@ -1,11 +1,13 @@
-"""ADE20K, held against the official loader."""
+"""Label maps by hand (tests/formats.py holds the loaders against the official ones)."""
+
+import json
 
 import numpy as np
 import pytest
 
-from datasets.sample import SampleOptions
+from datasets.label_maps import read_class_names
+from datasets.sample import NothingToAskError, SampleOptions
 from datasets.sem_seg import open_sem_seg
-from lisa.conversation import TEMPLATES, write
 
 ALL = SampleOptions(num_classes_per_sample=99)
 
@@ -19,30 +21,6 @@ def make_ade20k(root, save_picture, ids, orientation=None):
 
 def draw(root, options=ALL, seed=0):
     return open_sem_seg(root, "ade20k", options).sample(0, np.random.default_rng(seed))
-
-
-def test_classes_masks_and_ignored_pixels_are_the_official_ones(minidata, official, official_masks):
-    ade20k = open_sem_seg(minidata, "ade20k", ALL)
-    assert len(ade20k) == 3
-    for index in range(3):
-        sample = ade20k.sample(index, np.random.default_rng(0))
-        label = official_masks[f"ade20k/{index}/label"]
-        assert sample.image.shape[:2] == label.shape
-        assert {official["ade20k_classes"].index(name) for name in sample.names} == set(label[label != 255])
-        for name, mask in zip(sample.names, sample.masks, strict=True):
-            np.testing.assert_array_equal(mask, label == official["ade20k_classes"].index(name))
-        np.testing.assert_array_equal(sample.ignore, label == 255)
-
-
-def test_conversations_are_the_official_ones(minidata, official):
-    ade20k = open_sem_seg(minidata, "ade20k", ALL)
-    drawn = [ade20k.sample(i % 3, np.random.default_rng(i)) for i in range(1200)]
-    texts = {
-        "".join(span.text for span in write(conversation, TEMPLATES["llava_v1"]))
-        for sample in drawn
-        for conversation in sample.conversations
-    }
-    assert {text for item in official["ade20k"] for text in item["conversations"]} <= texts
 
 
 def test_pixel_value_one_is_the_first_class_and_0_and_255_are_none(tmp_path, save_picture):
@@ -86,11 +64,6 @@ def test_a_pixel_value_beyond_the_classes_is_refused(tmp_path, save_picture, val
         draw(make_ade20k(tmp_path, save_picture, [[1, 1, 1], [1, 1, value]]))
 
 
-def test_a_label_map_without_any_class_is_refused(tmp_path, save_picture):
-    with pytest.raises(ValueError, match=r"a\.png: no pixel is labelled with a class"):
-        draw(make_ade20k(tmp_path, save_picture, [[0, 0, 0], [0, 0, 255]]))
-
-
 def test_a_label_map_of_another_size_is_refused(tmp_path, save_picture):
     root = make_ade20k(tmp_path, save_picture, [[1, 1], [1, 1]])
     with pytest.raises(ValueError, match=r"a\.png is for 2 x 2 pixels .* a\.jpg has 3 x 2|a\.png is for 2 x 2"):
@@ -115,10 +88,70 @@ def test_a_picture_without_label_map_and_the_reverse_are_refused_at_the_start(tm
 def test_empty_folders_are_refused_at_the_start(tmp_path):
     (tmp_path / "ade20k/images/training").mkdir(parents=True)
     (tmp_path / "ade20k/annotations/training").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="holds no picture"):
+    with pytest.raises(FileNotFoundError, match=r"training/\*\.jpg: not found"):
         open_sem_seg(tmp_path, "ade20k", ALL)
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="'ade'; known: ade20k"):
         open_sem_seg(tmp_path, "ade", ALL)
+
+
+def test_a_label_map_without_any_class_asks_for_another_draw(tmp_path, save_picture):
+    with pytest.raises(NothingToAskError, match=r"a\.png: no pixel has a class"):
+        draw(make_ade20k(tmp_path, save_picture, [[0, 0, 0], [0, 0, 255]]))
+
+
+def make_cocostuff(root, save_picture, ids):
+    save_picture(root / "coco/train2017/a.jpg", np.zeros((2, 3, 3), np.uint8))
+    save_picture(root / "cocostuff/train2017/a.png", np.array(ids, np.uint8))
+    return root
+
+
+def test_cocostuff_counts_from_zero_and_ignores_the_classes_with_a_hyphen(tmp_path, save_picture):
+    brick = read_class_names("cocostuff").index("wall-brick")
+    make_cocostuff(tmp_path, save_picture, [[0, 0, brick], [1, 255, brick]])
+    sample = open_sem_seg(tmp_path, "cocostuff", ALL).sample(0, np.random.default_rng(0))
+    assert set(sample.names) == {"person", "bicycle"}
+    assert sample.ignore.tolist() == [[False, False, True], [False, True, True]]
+
+
+def test_a_picture_of_coco_without_stuff_is_left_out_but_no_label_map(tmp_path, save_picture):
+    make_cocostuff(tmp_path, save_picture, [[0, 0, 0], [0, 0, 0]])
+    save_picture(tmp_path / "coco/train2017/b.jpg", np.zeros((2, 3, 3), np.uint8))
+    assert len(open_sem_seg(tmp_path, "cocostuff", ALL)) == 1
+    save_picture(tmp_path / "cocostuff/train2017/c.png", np.zeros((2, 3), np.uint8))
+    with pytest.raises(FileNotFoundError, match=r"c\.png: has no counterpart"):
+        open_sem_seg(tmp_path, "cocostuff", ALL)
+
+
+def test_a_value_beyond_the_classes_of_cocostuff_is_refused(tmp_path, save_picture):
+    make_cocostuff(tmp_path, save_picture, [[0, 0, 0], [0, 0, 200]])
+    with pytest.raises(ValueError, match="from 0 to 200, but cocostuff has 182 classes"):
+        open_sem_seg(tmp_path, "cocostuff", ALL).sample(0, np.random.default_rng(0))
+
+
+@pytest.fixture
+def mapillary(tmp_path, save_picture):
+    """One picture of three classes: Bird, Road (value 1) and Unlabeled."""
+    save_picture(tmp_path / "mapillary/training/images/a.jpg", np.zeros((2, 3, 3), np.uint8))
+    save_picture(tmp_path / "mapillary/training/v2.0/labels/a.png", np.array([[1, 1, 2], [0, 255, 2]], np.uint8))
+    labels = [{"readable": name} for name in ("Bird", "Road", "Unlabeled")]
+    (tmp_path / "mapillary/config_v2.0.json").write_text(json.dumps({"labels": labels}))
+    return tmp_path
+
+
+def test_mapillary_takes_its_names_from_its_config_and_never_asks_for_unlabeled(mapillary):
+    sample = open_sem_seg(mapillary, "mapillary", ALL).sample(0, np.random.default_rng(0))
+    masks = dict(zip(sample.names, sample.masks.tolist(), strict=True))
+    assert masks == {
+        "bird": [[False, False, False], [True, False, False]],
+        "road": [[True, True, False], [False, False, False]],
+    }
+    assert sample.ignore.tolist() == [[False, False, True], [False, True, True]]
+
+
+def test_a_config_without_names_is_refused_by_label(mapillary):
+    (mapillary / "mapillary/config_v2.0.json").write_text(json.dumps({"labels": [{"readable": "Bird"}, {}]}))
+    with pytest.raises(ValueError, match=r"config_v2\.0\.json: labels\[1\]: no field 'readable'"):
+        open_sem_seg(mapillary, "mapillary", ALL)

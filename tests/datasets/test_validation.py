@@ -1,49 +1,8 @@
-"""Validation sets, held against the official loader."""
+"""Validation sets, by hand (tests/formats.py holds them against the official loader)."""
 
-import numpy as np
 import pytest
 
 from datasets.validation import open_validation
-from lisa.conversation import TEMPLATES, write
-
-SPECS = ["refcoco|unc|val", "refcoco|unc|testA", "refcoco|unc|testB", "ReasonSeg|val"]
-
-
-def written(sample) -> list[str]:
-    template = TEMPLATES["llava_v1"]
-    return ["".join(span.text for span in write(c, template)) for c in sample.conversations]
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_conversations_are_the_official_ones(minidata, official, spec):
-    data = open_validation(minidata, spec)
-    ours = {data.sample(i).image_path.name: written(data.sample(i)) for i in range(len(data))}
-    theirs = {item["image_path"].rpartition("/")[2]: item["conversations"] for item in official["val"][spec]}
-    assert ours == theirs
-    assert data.num_samples == sum(map(len, theirs.values()))
-    assert data.sample(0).data == data.spec == spec
-
-
-@pytest.mark.parametrize("spec", SPECS[:3])
-def test_referring_masks_are_the_official_ones(minidata, official_masks, spec):
-    data = open_validation(minidata, spec)
-    for index in range(len(data)):
-        sample = data.sample(index)
-        expected = official_masks[f"val/{spec}/{sample.image_path.name}"]
-        np.testing.assert_array_equal(sample.masks, expected > 0)
-        assert not sample.ignore.any()
-
-
-def test_reasoning_masks_are_the_official_ones_but_for_the_border(minidata, official_masks):
-    data = open_validation(minidata, "ReasonSeg|val")
-    for index in range(len(data)):
-        sample = data.sample(index)
-        expected = official_masks[f"val/ReasonSeg|val/{sample.image_path.name}"][0]
-        # The reference's polygons are larger by half a pixel on every side.
-        assert not (sample.masks[0] & (expected != 1)).any()
-        assert not (sample.ignore & (expected != 255)).any()
-        assert sample.masks[0].sum() >= 0.85 * (expected == 1).sum()
-        assert sample.ignore.sum() >= 0.85 * (expected == 255).sum()
 
 
 def test_the_folder_of_the_referring_sets_may_be_given_itself(minidata):
@@ -66,7 +25,7 @@ def test_things_of_a_reasoning_picture_come_from_its_json(reason_seg):
     reason_seg.record["type"] = "property"
     reason_seg.write()
     sample = open_validation(reason_seg.root, "ReasonSeg|train").sample(0)
-    assert sample.things.sum(axis=(1, 2)).tolist() == [6]
+    assert sample.things.sum(axis=(1, 2)).tolist() == [12]  # borders included
     assert sample.types == ("property",)
     reason_seg.record["things"] = []
     reason_seg.write()
