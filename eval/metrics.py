@@ -16,6 +16,10 @@ GIOU_EPSILON = 1e-5
 CIOU_EPSILON = 1e-10
 
 PRECISION_THRESHOLDS = {"p50": 0.5, "p70": 0.7, "p90": 0.9}
+PIXELS = ("intersection", "union", "predicted", "wanted")
+"""What is counted of each sample."""
+REJECTED_BELOW = {"n_acc": 1, "n_acc_50px": 50}
+"""A prediction of fewer pixels says that there is no target; 50 is the rule of GRES' own evaluation."""
 BOOTSTRAP_REPLICATES = 1000
 BOOTSTRAP_PERCENTILES = (2.5, 97.5)
 
@@ -26,14 +30,20 @@ class Overlap:
 
     intersection: int
     union: int
+    predicted: int
+    """Pixels of the prediction."""
+    wanted: int
+    """Pixels of the target."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """The overlap of each of S samples; three int64 arrays (S,)."""
+    """The overlap of each of S samples; int64 arrays (S,)."""
 
     intersection: np.ndarray
     union: np.ndarray
+    predicted: np.ndarray
+    wanted: np.ndarray
     picture: np.ndarray  # index of the sample's picture, 0 or greater; pictures are what is resampled
 
     @staticmethod
@@ -41,15 +51,13 @@ class Counts:
         """One overlap and one picture index per sample; both lists may be empty."""
         if len(overlaps) != len(pictures):
             raise ValueError(f"{len(overlaps)} overlaps but {len(pictures)} picture indices")
-        return Counts(
-            intersection=np.array([overlap.intersection for overlap in overlaps], dtype=np.int64),
-            union=np.array([overlap.union for overlap in overlaps], dtype=np.int64),
-            picture=np.array(pictures, dtype=np.int64),
-        )
+        columns = {name: [getattr(overlap, name) for overlap in overlaps] for name in PIXELS}
+        arrays = {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
+        return Counts(**arrays, picture=np.array(pictures, dtype=np.int64))
 
     def where(self, chosen: np.ndarray) -> Counts:
         """The samples for which `chosen`, (S,) bool, is true."""
-        return Counts(intersection=self.intersection[chosen], union=self.union[chosen], picture=self.picture[chosen])
+        return Counts(**{name: getattr(self, name)[chosen] for name in (*PIXELS, "picture")})
 
 
 def mask_overlap(prediction: np.ndarray, target: np.ndarray, ignore: np.ndarray) -> Overlap:
@@ -62,6 +70,8 @@ def mask_overlap(prediction: np.ndarray, target: np.ndarray, ignore: np.ndarray)
     return Overlap(
         intersection=int(np.count_nonzero(prediction & target & counted)),
         union=int(np.count_nonzero((prediction | target) & counted)),
+        predicted=int(np.count_nonzero(prediction & counted)),
+        wanted=int(np.count_nonzero(target & counted)),
     )
 
 
@@ -92,6 +102,23 @@ def summarise(counts: Counts) -> dict[str, float]:
     """gIoU, cIoU and the three precisions, under the names of the report."""
     precisions = {name: precision(counts, threshold) for name, threshold in PRECISION_THRESHOLDS.items()}
     return {"giou": giou(counts), "ciou": ciou(counts), **precisions}
+
+
+def no_target_accuracy(counts: Counts) -> dict[str, float] | None:
+    """Whether the model says so when the picture holds no such thing; None where the data always has a target.
+
+    N-acc: share of the samples without target whose prediction is empty; T-acc: share of those with a target whose
+    prediction is not (Liu et al., GRES, 2023). Each also with predictions of fewer than 50 pixels taken as empty.
+    """
+    without = counts.wanted == 0
+    if not without.any():
+        return None
+    scores: dict[str, float] = {"samples": int(without.sum())}
+    for name, least in REJECTED_BELOW.items():
+        rejected = counts.predicted < least
+        scores[name] = float(rejected[without].mean())
+        scores[name.replace("n_acc", "t_acc")] = float((~rejected[~without]).mean()) if (~without).any() else 0.0
+    return scores
 
 
 def confidence_intervals(

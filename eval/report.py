@@ -23,6 +23,12 @@ MASK_BASELINE_LABELS = {
     "everything": "everything",
     "nothing": "nothing",
 }
+NO_TARGET_LABELS = {
+    "n_acc": "N-acc",
+    "t_acc": "T-acc",
+    "n_acc_50px": "N-acc 50px",
+    "t_acc_50px": "T-acc 50px",
+}
 LABEL_WIDTH = 22  # the same for all tables, so that they line up
 
 
@@ -70,6 +76,8 @@ def print_report(report: dict, console: Console | None = None) -> None:
         console.print(score_table(results))
         if first["by_type"]:
             console.print(type_table(results))
+        if first["no_target"]:
+            console.print(no_target_table(results))
         for mode, result in results.items():
             if result["without_mask"]:
                 console.print(f"{MODE_LABELS[mode]}: {result['without_mask']} answers hold no mask")
@@ -102,6 +110,18 @@ def type_table(results: dict[str, dict]) -> Table:
     for kind, scores in next(iter(results.values()))["by_type"].items():
         gious = [_number(result["by_type"][kind]["giou"]) for result in results.values()]
         table.add_row(kind, str(scores["samples"]), *gious)
+    return table
+
+
+def no_target_table(results: dict[str, dict]) -> Table:
+    """How often "there is no such thing" is said rightly, a row per mode; `results` are those of one data by mode."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("questions without target", min_width=LABEL_WIDTH)
+    for name in ("questions", *NO_TARGET_LABELS.values()):
+        table.add_column(name, justify="right")
+    for mode, result in results.items():
+        scores = result["no_target"]
+        table.add_row(MODE_LABELS[mode], str(scores["samples"]), *(_number(scores[name]) for name in NO_TARGET_LABELS))
     return table
 
 

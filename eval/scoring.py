@@ -16,7 +16,7 @@ from eval.baselines import (
     nothing,
     stretch,
 )
-from eval.metrics import Counts, Overlap, confidence_intervals, giou, mask_overlap, sample_ious, summarise
+from eval.metrics import Counts, Overlap, confidence_intervals, giou, mask_overlap, no_target_accuracy, sample_ious, summarise
 
 if TYPE_CHECKING:
     from datasets.sample import Sample
@@ -102,6 +102,7 @@ class Scoring:
             **summarise(counts),
             **confidence_intervals(counts, rng),
             "without_mask": self._without_mask,
+            "no_target": no_target_accuracy(counts),
             "by_type": _by_type(counts, np.array(self._kinds)),
             "baselines": {**baselines, "blind": self._blind.summary()},
         }

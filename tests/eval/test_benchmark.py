@@ -43,6 +43,7 @@ def test_the_result_has_the_shape_of_the_report_and_is_plain_json(toy):
         "giou_ci95",
         "ciou_ci95",
         "without_mask",
+        "no_target",
         "by_type",
         "baselines",
     }
@@ -50,6 +51,11 @@ def test_the_result_has_the_shape_of_the_report_and_is_plain_json(toy):
     assert all(set(scores) == SCORES for scores in result["baselines"].values())
     assert (result["data"], result["mode"]) == ("toy|val", "generated")
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_a_question_without_target_is_scored_for_being_rejected(toy):
+    no_target = evaluate(toy.predictor, toy.validation_set, "generated")["no_target"]
+    assert (no_target["samples"], no_target["n_acc"], no_target["n_acc_50px"]) == (1, 1.0, 1.0)
 
 
 def test_kinds_of_question_are_scored_apart(toy):

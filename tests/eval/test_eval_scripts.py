@@ -52,7 +52,15 @@ def test_a_run_writes_the_report_that_it_returns(stage, tmp_path):
     assert json.loads((tmp_path / "deep/down/r.json").read_text()) == report
     assert report["model"] == "toy-model"
     assert [result["mode"] for result in report["results"]] == ["teacher_forced", "generated"] * 2
-    assert stage.opened == [(stage.dataset_dir, "a|b|val"), (stage.dataset_dir, "a|b|testA")]
+    assert [(tree.root, spec) for tree, spec in stage.opened] == [
+        (stage.dataset_dir, "a|b|val"),
+        (stage.dataset_dir, "a|b|testA"),
+    ]
+
+
+def test_several_splits_may_be_joined_by_commas(stage):
+    refcoco.main(arguments(stage, "--data", "a|b|val,a|b|testA", "c|d|val"))
+    assert [spec for _, spec in stage.opened] == ["a|b|val", "a|b|testA", "c|d|val"]
     assert stage.loaded == [(Path("toy-model"), "auto")]
 
 

@@ -14,6 +14,7 @@ from eval.metrics import (
     confidence_intervals,
     giou,
     mask_overlap,
+    no_target_accuracy,
     precision,
     sample_ious,
     summarise,
@@ -23,7 +24,7 @@ GOLDENS = Path(__file__).parents[1] / "goldens"
 
 
 def counts_of(*pairs: tuple[int, int], pictures: list[int] | None = None) -> Counts:
-    return Counts.of([Overlap(*pair) for pair in pairs], pictures or list(range(len(pairs))))
+    return Counts.of([Overlap(*pair, *pair) for pair in pairs], pictures or list(range(len(pairs))))
 
 
 def mask(*rows: str) -> np.ndarray:
@@ -35,18 +36,18 @@ NO_IGNORE = mask("....", "....")
 
 def test_overlap_counts_the_pixels_of_a_small_picture():
     overlap = mask_overlap(mask("xx..", "xx.."), mask(".xx.", ".xx."), NO_IGNORE)
-    assert overlap == Overlap(intersection=2, union=6)
+    assert overlap == Overlap(intersection=2, union=6, predicted=4, wanted=4)
 
 
 def test_ignored_pixels_leave_intersection_and_union():
     prediction, target = mask("xx..", "xx.."), mask(".xx.", ".xx.")
     # Ignored: one shared pixel, one that only the prediction has, one that neither has.
-    assert mask_overlap(prediction, target, mask("xx.x", "....")) == Overlap(intersection=1, union=4)
+    assert mask_overlap(prediction, target, mask("xx.x", "....")) == Overlap(1, 4, predicted=2, wanted=3)
 
 
 def test_a_prediction_that_lies_on_ignored_pixels_only_is_an_empty_prediction():
     overlap = mask_overlap(mask("xx..", "...."), mask("....", "...."), mask("xx..", "...."))
-    assert overlap == Overlap(intersection=0, union=0)
+    assert overlap == Overlap(0, 0, predicted=0, wanted=0)
 
 
 def test_overlap_leaves_its_inputs_as_they_were():
@@ -101,7 +102,7 @@ def test_the_summary_of_no_samples_is_zero():
 
 def test_lengths_that_disagree_are_refused():
     with pytest.raises(ValueError, match="1 overlaps but 2 picture indices"):
-        Counts.of([Overlap(1, 2)], [0, 0])
+        Counts.of([Overlap(1, 2, 1, 2)], [0, 0])
 
 
 # --- intervals ------------------------------------------------------------------------------------------
@@ -184,3 +185,18 @@ def test_giou_and_ciou_agree_with_the_official_validation(golden):
     assert len(overlaps) == 20
     assert giou(counts) == pytest.approx(0.443507, abs=1e-6)
     assert ciou(counts) == pytest.approx(0.431473, abs=1e-6)
+
+
+def test_no_target_accuracy_is_that_of_gres():
+    def overlap(predicted: int, wanted: int) -> Overlap:
+        return Overlap(min(predicted, wanted), max(predicted, wanted), predicted, wanted)
+
+    # Without target: nothing, 49 pixels, 50 pixels. With one: nothing, 49 pixels, 60 pixels, 70 pixels.
+    overlaps = [overlap(0, 0), overlap(49, 0), overlap(50, 0)]
+    overlaps += [overlap(0, 80), overlap(49, 80), overlap(60, 80), overlap(70, 80)]
+    scores = no_target_accuracy(Counts.of(overlaps, list(range(7))))
+    assert scores == {"samples": 3, "n_acc": 1 / 3, "t_acc": 3 / 4, "n_acc_50px": 2 / 3, "t_acc_50px": 2 / 4}
+
+
+def test_no_target_accuracy_is_unknown_where_every_question_has_a_target():
+    assert no_target_accuracy(Counts.of([Overlap(1, 2, 1, 2)], [0])) is None

@@ -73,7 +73,8 @@ def test_the_tables_show_model_baselines_and_kinds(toy):
     assert "models/toy" in text
     assert "toy|val  3 pictures, 5 questions" in text
     # gIoU 0.5, cIoU 12/46, P@k 2/5; everything: 1.8/5 and 36/100, no IoU above 1/2.
-    (generated,) = [line for line in lines if line[:1] == ["generated"]]
+    generated, no_target = [line for line in lines if line[:1] == ["generated"]]
+    assert no_target[1:] == ["1", "1.000", "0.750", "1.000", "0.000"]
     assert generated[1] == "0.500"
     assert generated[3:] == ["0.261", "0.400", "0.400", "0.400"]
     (everything,) = [line for line in lines if line[:1] == ["everything"]]
