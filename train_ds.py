@@ -55,11 +55,12 @@ def open_data(args: TrainArgs) -> tuple[Mixture, list[ValidationSet]]:
     from datasets.mixture import MixtureOptions, open_mixture
     from datasets.validation import open_validation
 
-    if args.dataset_dir == TINY.dataset_dir:
+    specs = [] if args.no_eval else args.val_dataset.split("||")
+    needs_tree = args.dataset != "own" or not all(spec.startswith("own|") for spec in specs)
+    if needs_tree and args.dataset_dir == TINY.dataset_dir:
         from datasets.synthetic import render_world
 
         render_world(args.dataset_dir, images=WORLD_IMAGES, seed=0)
-    specs = [] if args.no_eval else args.val_dataset.split("||")
     validation_sets = [open_validation(args.dataset_dir, spec) for spec in specs]
     options = MixtureOptions(**{name: getattr(args, name) for name in MixtureOptions.__dataclass_fields__})
     return open_mixture(args.dataset_dir, options, args.seed), validation_sets

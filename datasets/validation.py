@@ -11,6 +11,7 @@ import numpy as np
 from datasets.files import require_folder
 from datasets.images import image_size, read_picture
 from datasets.masks import rasterise, stack
+from datasets.own import OwnValidation
 from datasets.reason_seg import LAYOUT, load_reason_split, paint
 from datasets.refer import UnknownSplitError, load_refer
 from datasets.sample import Sample
@@ -39,11 +40,13 @@ class ValidationSet(Protocol):
 
 
 def open_validation(dataset_dir: Path, spec: str) -> ValidationSet:
-    """A validation set by its spec: "refcoco|unc|val" or "ReasonSeg|val".
+    """A validation set by its spec: "refcoco|unc|val" or "ReasonSeg|val", or of the user's own: "own|my.jsonl".
 
     Referring sets are found below `dataset_dir`/refer_seg, and also in `dataset_dir` itself.
     """
     match spec.split("|"):
+        case ["own", *source]:
+            return OwnValidation("|".join(source))
         case [name, split_by, split]:
             below = dataset_dir / "refer_seg"
             at_root = not below.is_dir() and (dataset_dir / name).is_dir()

@@ -87,8 +87,10 @@ class TrainArgs:
     """Instruction data sets, joined by ||."""
     reason_seg_data: str = "ReasonSeg|train"
     """Reasoning data and its splits, as in ReasonSeg|train_val."""
+    own_data: str = ""
+    """Your own data for the family own: a .jsonl file, COCO .json or folder, joined by ||; see docs/own-data.md."""
     val_dataset: str = "ReasonSeg|val"
-    """Validation sets, joined by ||, as in refcoco|unc|val||ReasonSeg|val."""
+    """Validation sets, joined by ||, as in refcoco|unc|val||ReasonSeg|val||own|my.jsonl."""
     num_classes_per_sample: int = 3
     """At most so many classes or sentences, each a conversation, per picture."""
     explanatory: float = 0.1
