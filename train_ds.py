@@ -56,12 +56,13 @@ def open_data(args: TrainArgs) -> tuple[Mixture, list[ValidationSet]]:
     from datasets.tree import Tree
     from datasets.validation import open_validation
 
-    if args.dataset_dir == TINY.dataset_dir:
+    specs = [] if args.no_eval else args.val_dataset.split("||")
+    needs_tree = args.dataset != "own" or not all(spec.startswith("own|") for spec in specs)
+    if needs_tree and args.dataset_dir == TINY.dataset_dir:
         from datasets.synthetic import render_world
 
         render_world(args.dataset_dir, images=WORLD_IMAGES, seed=0)
     tree = Tree.at(args.dataset_dir, args.elsewhere, args.index_dir)
-    specs = [] if args.no_eval else args.val_dataset.split("||")
     validation_sets = [open_validation(tree, spec) for spec in specs]
     options = MixtureOptions(**{name: getattr(args, name) for name in MixtureOptions.__dataclass_fields__})
     return open_mixture(tree, options, args.seed), validation_sets

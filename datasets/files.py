@@ -71,15 +71,19 @@ def inside(root: Path, name: str) -> Path:
 
 def open_json(path: Path) -> Any:
     """The content of a JSON file in UTF-8 (with or without BOM) or, failing that, cp1252."""
-    data = path.read_bytes()
+    return parse_json(path.read_bytes(), str(path))
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """The value of JSON text in UTF-8 (with or without BOM) or, failing that, cp1252; `where` names the source."""
     if not data.strip():
-        raise ValueError(f"{path}: the file is empty; restore it from its source")
+        raise ValueError(f"{where}: the file is empty; restore it from its source")
     try:
         return json.loads(_decode(data))
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); restore it from its source") from error
+        raise ValueError(f"{where}: not valid JSON ({error}); restore it from its source") from error
     except RecursionError as error:
-        raise ValueError(f"{path}: JSON nested too deeply; restore it from its source") from error
+        raise ValueError(f"{where}: JSON nested too deeply; restore it from its source") from error
 
 
 def _decode(data: bytes) -> str:

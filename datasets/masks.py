@@ -54,7 +54,7 @@ def parse_polygon(xy: Any, height: int, width: int) -> Polygon:
     """
     try:
         xy = np.asarray(xy, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"a polygon is a list of numbers x, y, x, y, ..., not {xy!r:.60}") from error
     if xy.ndim != 1 or len(xy) % 2:
         raise ValueError(f"a polygon is a flat list of pairs x, y, but this one has the shape {xy.shape}")
@@ -85,13 +85,15 @@ def parse_run_lengths(code: dict, height: int, width: int) -> RunLengths:
     The lengths are checked here because pycocotools returns uninitialised memory where they fall short.
     """
     size, counts = code.get("size"), code.get("counts")
-    if size is None or list(size) != [height, width]:
-        raise ValueError(f"a run-length code is of size {size}, but its picture of [{height}, {width}]")
+    if not isinstance(size, list | tuple) or list(size) != [height, width]:
+        raise ValueError(f"a run-length code is of size {size!r:.40}, but its picture of [{height}, {width}]")
     if isinstance(counts, str):
         counts = counts.encode()
     counts = _decompress(counts) if isinstance(counts, bytes) else np.asarray(counts)
     if counts.ndim != 1 or not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
         raise ValueError("the counts of a run-length code are not lengths; restore the annotation file")
+    if counts.max() > height * width:  # also keeps the sum from wrapping around
+        raise ValueError(f"a run-length code has a length of {counts.max()}, but {height * width} pixels")
     if counts.sum() != height * width:
         raise ValueError(f"the counts of a run-length code cover {counts.sum()} pixels, not {height * width}")
     return RunLengths(counts.astype(np.int64))

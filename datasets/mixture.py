@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.own import open_own
 from datasets.reason_seg import open_reason_seg
 from datasets.refer_seg import open_refer_seg
 from datasets.sample import Dataset, NothingToAskError, Sample, SampleOptions
@@ -24,6 +25,7 @@ FAMILIES: dict[str, Callable[[Tree, str, SampleOptions], Dataset]] = {
     "refer_seg": open_refer_seg,
     "vqa": open_vqa,
     "reason_seg": open_reason_seg,
+    "own": open_own,
 }
 
 
@@ -43,6 +45,8 @@ class MixtureOptions(SampleOptions):
     """Files of the vqa family, below llava_dataset, each drawn equally often."""
     reason_seg_data: str = "ReasonSeg|train"
     """Datasets of the reason_seg family with their splits, e.g. "ReasonSeg|train_val"."""
+    own_data: str = ""
+    """Paths of the user's own data (docs/own-data.md), each drawn equally often."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +59,8 @@ class MixtureOptions(SampleOptions):
             rates = np.array([float(rate) for rate in self.sample_rates.split(",")])
         except ValueError as error:
             raise ValueError(f'sample_rates is {self.sample_rates!r}, but must be like "9,3"') from error
+        if len(families) == 1:
+            rates = np.ones(1)  # one family needs no rates
         if len(rates) != len(families):
             raise ValueError(f"{len(rates)} sample_rates for {len(families)} families; give one each")
         if not (np.isfinite(rates).all() and (rates >= 0).all() and rates.sum() > 0):

@@ -87,11 +87,14 @@ def answer(rng: np.random.Generator, name: str, name_targets: float) -> str:
 def check_text(text: str, where: str) -> str:
     """`text` without surrounding blanks, which may go into a conversation; `where` names file and record.
 
-    A [SEG] or <image> inside it would stand for a mask or a picture that is not there.
+    A [SEG] or <image> inside it would stand for a mask or a picture that is not there; half a surrogate pair,
+    which JSON can write, has no UTF-8 and so no tokens.
     """
     for token in (SEG, IMAGE_PLACEHOLDER):
         if token in text:
             raise ValueError(f"{where}: the text {text!r:.60} holds {token}, a control word; remove it")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{where}: the text {text!r:.60} holds half a character, which no file can; correct it")
     if not text.strip():
         raise ValueError(f"{where}: the text is empty; fill it in or remove the record")
     return text.strip()

@@ -13,6 +13,7 @@ import numpy as np
 from datasets.files import require_folder
 from datasets.images import image_size, read_picture
 from datasets.masks import rasterise, stack
+from datasets.own import OwnValidation
 from datasets.reason_seg import LAYOUT, load_reason_split, paint
 from datasets.refer import load_refer
 from datasets.refs import UnknownSplitError
@@ -43,12 +44,14 @@ class ValidationSet(Protocol):
 
 
 def open_validation(place: Path | Tree, spec: str) -> ValidationSet:
-    """A validation set by its spec: "refcoco|unc|val" or "ReasonSeg|val".
+    """A validation set by its spec: "refcoco|unc|val" or "ReasonSeg|val", or of the user's own: "own|my.jsonl".
 
     Referring sets are found below refer_seg, and also in the root itself, as the reference wants it.
     """
     tree = Tree.of(place)
     match spec.split("|"):
+        case ["own", *source]:
+            return OwnValidation("|".join(source))
         case [name, split_by, split]:
             if not (tree / "refer_seg").is_dir() and (tree / name).is_dir():
                 tree = replace(tree, elsewhere=tree.elsewhere | {"refer_seg": tree.root})

@@ -13,7 +13,7 @@ import pytest
 import datasets
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-SCRIPTS = ["train_ds.py", "chat.py", "eval/refcoco.py", "eval/reason_seg.py"]
+SCRIPTS = ["train_ds.py", "chat.py", "eval/refcoco.py", "eval/reason_seg.py", "eval/own.py"]
 
 
 @pytest.fixture

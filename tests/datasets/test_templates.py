@@ -61,6 +61,11 @@ def test_control_words_in_data_are_refused(text):
         check_text(text, "refs.p: ref 3")
 
 
+def test_half_a_surrogate_pair_is_refused():
+    with pytest.raises(ValueError, match="x: the text 'a\\\\ud800' holds half a character"):
+        check_text("a\ud800", "x")
+
+
 def test_an_empty_text_is_refused():
     with pytest.raises(ValueError, match="x: the text is empty"):
         check_text("  ", "x")

@@ -8,7 +8,7 @@ from lisa.arguments import PRESETS, TINY, TrainArgs, parse
 NAMES = """
 version sam vision_pretrained conv_type model_max_length use_mm_start_end seg_state
 trainable lora_r lora_alpha lora_dropout lora_target_modules attention gradient_checkpointing
-dataset_dir dataset sample_rates sem_seg_data refer_seg_data vqa_data reason_seg_data val_dataset
+dataset_dir dataset sample_rates sem_seg_data refer_seg_data vqa_data reason_seg_data own_data val_dataset
 elsewhere index_dir ignored_is_background
 num_classes_per_sample explanatory name_targets workers
 ce_loss_weight bce_loss_weight dice_loss_weight dense_loss_weight iou_loss_weight ground_loss_weight
