@@ -19,8 +19,8 @@ from threading import Thread
 import cv2
 
 from datasets.synthetic.catalog import HELD_OUT_PAIRS
-from datasets.synthetic.phrases import tables
 from datasets.synthetic.scene import SPLITS, split_of
+from datasets.synthetic.wordings import tables
 from datasets.synthetic.writers import WRITERS
 from datasets.synthetic.writers.material import make_material
 

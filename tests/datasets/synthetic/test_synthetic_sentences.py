@@ -7,7 +7,8 @@ import pytest
 
 from datasets.synthetic.catalog import CLASS_NAMES, COLOUR_NAMES, HELD_OUT_PAIRS, PROPERTIES
 from datasets.synthetic.facts import canonical_name
-from datasets.synthetic.phrases import PROPERTY_CLAUSES, REFERRING, as_pattern, tables
+from datasets.synthetic.phrases import PROPERTY_CLAUSES, REFERRING
+from datasets.synthetic.wordings import as_pattern, tables
 
 HORIZONTAL = {"left": 0, "leftmost": 0, "right": 2, "rightmost": 2}
 VERTICAL = {"top": 0, "highest": 0, "bottom": 2, "lowest": 2}
