@@ -12,8 +12,8 @@ from datasets.synthetic.parts import part_instances, part_name
 from datasets.synthetic.writers.annotations import ID_STEP, coco_annotation, plain_segmentation
 from datasets.synthetic.writers.material import Material, write_bytes
 
-# As in the real one, some pictures of COCO only: every second.
-SHARE = 2
+# As in the real one, some pictures of COCO only: one in five of all, one in four of training.
+SHARE = 4
 INDEX = "vlpart/paco/annotations/paco_lvis_v1_train.json"
 
 # LVIS tells the senses of a word by a suffix.
