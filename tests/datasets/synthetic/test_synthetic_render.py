@@ -52,7 +52,9 @@ def test_other_arguments_are_refused_with_a_way_out(world, capsys):
 def test_a_world_of_an_older_version_is_refused_with_a_way_out(tmp_path):
     world = render_world(tmp_path / "w", images=5, seed=0, workers=1) / "world.json"
     world.write_text(world.read_text().replace('"version": 2', '"version": 1'))
-    with pytest.raises(FileExistsError, match=r"lacks some of the formats\): choose another folder, or delete this one"):
+    with pytest.raises(
+        FileExistsError, match=r"lacks some of the formats\): choose another folder, or delete this one"
+    ):
         render_world(tmp_path / "w", images=5, seed=0, workers=1)
 
 
