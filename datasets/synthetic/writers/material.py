@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -27,7 +27,7 @@ MIN_PIXELS = 40
 class Material:
     """One picture and its sentences, each computed when the first writer asks."""
 
-    picture: Picture
+    picture: Picture = field(repr=False)  # long, and slow to print
 
     @property
     def split(self) -> str:
