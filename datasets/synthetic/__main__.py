@@ -14,7 +14,11 @@ from datasets.synthetic.render import WORLD_FILE, Arguments, is_whole, render_wo
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """Render a small drawn world in the official formats of ADE20K, refCOCO, LLaVA-Instruct and ReasonSeg."""
+    """Render a small drawn world in every official format that LISA trains and evaluates on.
+
+    ADE20K, COCO-Stuff, Mapillary Vistas, PACO-LVIS, Pascal-Part; refCLEF, refCOCO, refCOCO+, refCOCOg, gRefCOCO;
+    LLaVA-Instruct; ReasonSeg.
+    """
 
     out: Path = Path("data/synthetic")
     """Folder to write; it must not hold anything else."""

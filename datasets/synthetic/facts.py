@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from datasets.synthetic.catalog import PROPERTIES
 from datasets.synthetic.draw import Picture, SeenThing
@@ -27,19 +28,21 @@ class Noun:
     members: tuple[int, ...]
 
 
-def nouns_of(picture: Picture, index: int) -> list[Noun]:
+# Every kind of sentence asks for the nouns of every thing, many times; a picture has at most seven things.
+@lru_cache(maxsize=8)
+def nouns_of(picture: Picture, index: int) -> tuple[Noun, ...]:
     """ "car", "red car", "red thing", "thing" for thing `index`, in this order."""
     thing = picture.things[index].thing
     everything = range(len(picture.things))
     same_class = [i for i in everything if picture.things[i].thing.cls == thing.cls]
     same_colour = [i for i in everything if picture.things[i].thing.colour == thing.colour]
     both = [i for i in same_class if i in same_colour]
-    return [
+    return (
         Noun(text=thing.cls, members=tuple(same_class)),
         Noun(text=f"{thing.colour} {thing.cls}", members=tuple(both)),
         Noun(text=f"{thing.colour} thing", members=tuple(same_colour)),
         Noun(text="thing", members=tuple(everything)),
-    ]
+    )
 
 
 def unique_nouns(picture: Picture, index: int) -> list[Noun]:

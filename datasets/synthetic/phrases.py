@@ -1,4 +1,4 @@
-"""Every wording of the world, in tables: kind -> phrasings of training, and those kept for val and test.
+"""The wordings of refCOCO and ReasonSeg, in tables: kind -> phrasings of training, and those kept for val and test.
 
 A kept phrasing is made of words that training shows in others.
 Referring phrases are lower-case, without punctuation.
@@ -6,13 +6,9 @@ Referring phrases are lower-case, without punctuation.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-
-from datasets.synthetic.catalog import CLASS_BY_NAME, CLASSES, COLOURS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,40 +377,3 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
     "travel": ("can take people to another place", "can take people to another place"),
 }
-
-
-def tables() -> dict[str, Wording]:
-    """Every table of sentences by one name each, for the record in world.json and for tests."""
-    named = {
-        "referring": REFERRING,
-        "short": SHORT,
-        "sentence": SENTENCES,
-        "property sentence": PROPERTY_SENTENCES,
-    }
-    return {f"{table} {kind}": wording for table, kinds in named.items() for kind, wording in kinds.items()}
-
-
-def _any_of(words: Iterable[str]) -> str:
-    return f"(?:{'|'.join(sorted(set(words)))})"
-
-
-_CLASS, _COLOUR = _any_of([*CLASS_BY_NAME, "thing"]), _any_of(COLOURS)
-_CLASSES = _any_of([*(cls.plural for cls in CLASSES), "things"])
-# What may fill a slot; those that are not named here take anything.
-_FILLINGS = {
-    "cls": _CLASS,
-    "colour": _COLOUR,
-    "noun": f"(?:{_COLOUR} )?{_CLASS}",
-    "nouns": f"(?:{_COLOUR} )?{_CLASSES}",
-    "anchor": f"(?:{_COLOUR} )?{_CLASS}",
-    "part": _any_of(part for cls in CLASSES for part in cls.parts),
-    "that": "that .+",
-}
-
-
-def as_pattern(phrasing: str) -> re.Pattern[str]:
-    """A pattern that matches, whole, the sentences of a phrasing and those of no other."""
-    pieces = re.split(r"\{(\w+)\}", phrasing)
-    return re.compile(
-        "".join(_FILLINGS.get(piece, ".+") if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
-    )

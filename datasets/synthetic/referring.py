@@ -57,7 +57,7 @@ class Ref:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Candidate:
+class Candidate:
     """A true and unique statement that waits for its words."""
 
     type: str
@@ -72,7 +72,7 @@ def make_refs(picture: Picture) -> list[Ref]:
     refs = []
     names = [canonical_name(picture, i) for i in range(len(picture.things))]
     for i, seen in enumerate(picture.things):
-        if not seen.clear or not _wanted(picture, i) or names.count(names[i]) > 1:
+        if not seen.clear or not wanted(picture, i) or names.count(names[i]) > 1:
             continue
         refs.append(_thing_ref(picture, i, rng))
         part = _choose_part(picture, i, rng)
@@ -81,7 +81,7 @@ def make_refs(picture: Picture) -> list[Ref]:
     return [ref for ref in refs if ref.sentences]
 
 
-def _wanted(picture: Picture, index: int) -> bool:
+def wanted(picture: Picture, index: int) -> bool:
     """In the composition split only things of held-out pairs are asked for."""
     thing = picture.things[index].thing
     return picture.scene.split != "composition" or (thing.cls, thing.colour) in HELD_OUT_PAIRS
@@ -92,64 +92,64 @@ def _thing_ref(picture: Picture, index: int, rng: np.random.Generator) -> Ref:
         *_name_candidates(picture, index),
         *_place_and_size_candidates(picture, index),
         *_relation_candidates(picture, index),
-        *_property_candidates(picture, index),
+        *property_candidates(picture, index),
     ]
     first = []
     if picture.scene.split == "train":
-        first = [Sentence(text=canonical_name(picture, index), type=_least_type(picture, index))]
-    return Ref(thing=index, part=None, sentences=_say(candidates, first, picture.scene.split, rng))
+        first = [Sentence(text=canonical_name(picture, index), type=least_type(picture, index))]
+    return Ref(thing=index, part=None, sentences=say(candidates, first, picture.scene.split, rng))
 
 
-def _least_type(picture: Picture, index: int) -> str:
+def least_type(picture: Picture, index: int) -> str:
     """The least that would identify a thing."""
     by_class, by_both = nouns_of(picture, index)[:2]
     return "class" if len(by_class.members) == 1 else "attribute" if len(by_both.members) == 1 else "place"
 
 
-def _name_candidates(picture: Picture, index: int) -> Iterator[_Candidate]:
+def _name_candidates(picture: Picture, index: int) -> Iterator[Candidate]:
     thing = picture.things[index].thing
     by_class, by_both = nouns_of(picture, index)[:2]
     if len(by_class.members) == 1:
-        yield _Candidate(type="class", table="class", slots={"noun": thing.cls})
+        yield Candidate(type="class", table="class", slots={"noun": thing.cls})
     elif len(by_both.members) == 1:
-        yield _Candidate(type="attribute", table="attribute", slots={"colour": thing.colour, "cls": thing.cls})
+        yield Candidate(type="attribute", table="attribute", slots={"colour": thing.colour, "cls": thing.cls})
 
 
-def _shared_nouns(picture: Picture, index: int) -> list[tuple[Noun, float]]:
+def shared_nouns(picture: Picture, index: int) -> list[tuple[Noun, float]]:
     """Descriptions that fit others too, so that place, size or relation is needed, with their weights."""
     return [(n, w) for n, w in zip(nouns_of(picture, index), NOUN_WEIGHTS, strict=True) if len(n.members) > 1]
 
 
-def _place_and_size_candidates(picture: Picture, index: int) -> Iterator[_Candidate]:
-    for noun, weight in _shared_nouns(picture, index):
+def _place_and_size_candidates(picture: Picture, index: int) -> Iterator[Candidate]:
+    for noun, weight in shared_nouns(picture, index):
         slots = {"noun": noun.text}
         for place in places(picture, index, noun.members):
-            yield _Candidate(type="place", table=f"place.{place}", slots=slots, weight=weight)
+            yield Candidate(type="place", table=f"place.{place}", slots=slots, weight=weight)
         for size in sizes(picture, index, noun.members):
-            yield _Candidate(type="size", table=f"size.{size}", slots=slots, weight=weight)
+            yield Candidate(type="size", table=f"size.{size}", slots=slots, weight=weight)
 
 
-def _relation_candidates(picture: Picture, index: int) -> Iterator[_Candidate]:
+def _relation_candidates(picture: Picture, index: int) -> Iterator[Candidate]:
     for anchor, seen in enumerate(picture.things):
         anchor_nouns = unique_nouns(picture, anchor)
         if anchor == index or not seen.clear or not anchor_nouns:
             continue
-        for noun, weight in _shared_nouns(picture, index):
+        for noun, weight in shared_nouns(picture, index):
             # "the thing left of the house" could also be said of the house's own kind, so it stays out.
             rivals = [i for i in noun.members if i != anchor]
             if len(rivals) < 2:
                 continue
             for relation in relations(picture, index, rivals, anchor):
                 slots = {"noun": noun.text, "anchor": anchor_nouns[0].text}
-                yield _Candidate(type="relation", table=f"relation.{relation}", slots=slots, weight=weight)
+                yield Candidate(type="relation", table=f"relation.{relation}", slots=slots, weight=weight)
 
 
-def _property_candidates(picture: Picture, index: int) -> Iterator[_Candidate]:
+def property_candidates(picture: Picture, index: int) -> Iterator[Candidate]:
     for name in PROPERTIES:
         yes, maybe = having(picture, name)
         if yes == [index] and not maybe:
             for clause in PROPERTY_CLAUSES[name]:
-                yield _Candidate(type="property", table="property", slots={"that": clause})
+                yield Candidate(type="property", table="property", slots={"that": clause})
 
 
 def _choose_part(picture: Picture, index: int, rng: np.random.Generator) -> str | None:
@@ -165,22 +165,22 @@ def _part_ref(picture: Picture, index: int, part: str, rng: np.random.Generator)
     owners = [noun.text for noun in unique_nouns(picture, index)]
     by_place = [
         REFERRING[f"place.{place}"].train[0].format(noun=noun.text)
-        for noun, _ in _shared_nouns(picture, index)
+        for noun, _ in shared_nouns(picture, index)
         if not noun.text.endswith("thing")
         for place in places(picture, index, noun.members)
     ]
     canonical = canonical_name(picture, index)
     candidates = [
-        _Candidate(type="part", table="part", slots={"part": part, "owner": owner})
+        Candidate(type="part", table="part", slots={"part": part, "owner": owner})
         for owner in (*owners, *by_place, canonical)
     ]
     train = picture.scene.split == "train"
     first = [Sentence(text=f"{part} of the {canonical}", type="part")] if train else []
-    return Ref(thing=index, part=part, sentences=_say(candidates, first, picture.scene.split, rng))
+    return Ref(thing=index, part=part, sentences=say(candidates, first, picture.scene.split, rng))
 
 
-def _say(
-    candidates: list[_Candidate], first: list[Sentence], split: str, rng: np.random.Generator
+def say(
+    candidates: list[Candidate], first: list[Sentence], split: str, rng: np.random.Generator
 ) -> tuple[Sentence, ...]:
     """Put candidates into words, kinds by their weights, until there are enough different sentences."""
     sentences = list(first)

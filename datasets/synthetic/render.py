@@ -19,13 +19,13 @@ from threading import Thread
 import cv2
 
 from datasets.synthetic.catalog import HELD_OUT_PAIRS
-from datasets.synthetic.phrases import tables
 from datasets.synthetic.scene import SPLITS, split_of
+from datasets.synthetic.wordings import tables
 from datasets.synthetic.writers import WRITERS
 from datasets.synthetic.writers.material import make_material
 
-VERSION = 1
-"""Counts changes of what the same arguments draw."""
+VERSION = 2
+"""Counts changes of what the same arguments write: 1 had four formats only, with the same pictures in them."""
 WORLD_FILE = "world.json"
 MARK_FILE = "being-rendered"
 MIN_IMAGES = len(SPLITS)
@@ -88,7 +88,8 @@ def is_whole(out: Path, arguments: Arguments) -> bool:
     found = json.loads(world.read_text())["arguments"]
     if found != arguments.record:
         raise FileExistsError(
-            f"{out} is a world rendered with {found}, not with {arguments.record}: "
+            f"{out} is a world rendered with {found}, not with {arguments.record}"
+            f"{'' if found.get('version') == VERSION else ' (an older one lacks some of the formats)'}: "
             "choose another folder, or delete this one"
         )
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -10,9 +10,11 @@ import cv2
 
 from datasets.synthetic.dialogue import Exchange, make_dialogue
 from datasets.synthetic.draw import Picture, draw_scene
+from datasets.synthetic.outlines import to_polygons
 from datasets.synthetic.reasoning import Question, make_question
 from datasets.synthetic.referring import Ref, make_refs
 from datasets.synthetic.scene import sample_scene
+from datasets.synthetic.writers.annotations import ID_STEP, refer_annotation
 
 JPEG_QUALITY = 92
 MAX_ATTEMPTS = 50
@@ -25,7 +27,7 @@ MIN_PIXELS = 40
 class Material:
     """One picture and its sentences, each computed when the first writer asks."""
 
-    picture: Picture
+    picture: Picture = field(repr=False)  # long, and slow to print
 
     @property
     def split(self) -> str:
@@ -42,6 +44,20 @@ class Material:
         """The file that every format shares."""
         options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
         return cv2.imencode(".jpg", self.picture.image[..., ::-1], options)[1].tobytes()
+
+    @cached_property
+    def polygons(self) -> list[list[list[float]]]:
+        """For each thing its COCO polygons, in the order of the picture's things."""
+        return [to_polygons(seen.mask) for seen in self.picture.things]
+
+    @cached_property
+    def annotations(self) -> list[dict]:
+        """For each thing its annotation as the refer datasets share it; not to be changed."""
+        first, things = self.image_id * ID_STEP, zip(self.picture.things, self.polygons, strict=True)
+        return [
+            refer_annotation(first + i, self.image_id, seen.thing.cls, seen.mask, polygons)
+            for i, (seen, polygons) in enumerate(things)
+        ]
 
     @cached_property
     def refs(self) -> list[Ref]:

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 from datasets.synthetic.facts import canonical_name
-from datasets.synthetic.outlines import to_polygons
 from datasets.synthetic.writers.material import Material, write_bytes
 
 FOLDERS = {"train": "train", "val": "val", "testA": "test", "testB": "test"}
@@ -43,7 +42,7 @@ def write_picture(material: Material, root: Path) -> dict | None:
 
 def _shapes(material: Material, index: int, label: str) -> list[dict]:
     """One shape per polygon of a thing."""
-    polygons = to_polygons(material.picture.things[index].mask)
+    polygons = material.polygons[index]
     points = [[[x, y] for x, y in zip(p[::2], p[1::2], strict=True)] for p in polygons]
     return [{"label": label, "points": p} for p in points]
 

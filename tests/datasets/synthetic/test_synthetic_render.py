@@ -49,6 +49,15 @@ def test_other_arguments_are_refused_with_a_way_out(world, capsys):
     assert "choose another folder, or delete this one" in capsys.readouterr().err
 
 
+def test_a_world_of_an_older_version_is_refused_with_a_way_out(tmp_path):
+    world = render_world(tmp_path / "w", images=5, seed=0, workers=1) / "world.json"
+    world.write_text(world.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(
+        FileExistsError, match=r"lacks some of the formats\): choose another folder, or delete this one"
+    ):
+        render_world(tmp_path / "w", images=5, seed=0, workers=1)
+
+
 def test_a_folder_that_we_did_not_make_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="no rendered world"):
@@ -136,5 +145,5 @@ def test_class_names_are_the_official_150():
 def test_world_file_tells_what_is_held_out(record):
     assert "red boat" in record["held_out_pairs"]
     assert record["held_out_phrasings"]["referring class"] == ["only {noun}"]
-    assert record["arguments"] == {"version": 1, "images": 40, "seed": 3}
+    assert record["arguments"] == {"version": 2, "images": 40, "seed": 3}
     json.dumps(record)

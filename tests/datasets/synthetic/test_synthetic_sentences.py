@@ -4,10 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from synthetic_reader import centre, fitting_things
 
 from datasets.synthetic.catalog import CLASS_NAMES, COLOUR_NAMES, HELD_OUT_PAIRS, PROPERTIES
 from datasets.synthetic.facts import canonical_name
-from datasets.synthetic.phrases import PROPERTY_CLAUSES, REFERRING, as_pattern, tables
+from datasets.synthetic.phrases import PROPERTY_CLAUSES, REFERRING
+from datasets.synthetic.wordings import as_pattern, tables
 
 HORIZONTAL = {"left": 0, "leftmost": 0, "right": 2, "rightmost": 2}
 VERTICAL = {"top": 0, "highest": 0, "bottom": 2, "lowest": 2}
@@ -23,28 +25,11 @@ def _sentences(materials, kind, canonical=False):
                     yield material.picture, ref.thing, sentence.text
 
 
-def _fitting(picture, words):
-    """Things that the colour and the class among some words fit; "thing" fits all."""
-    cls, colour = set(words) & set(CLASS_NAMES), set(words) & set(COLOUR_NAMES)
-    assert len(cls) + ("thing" in words) == 1
-    assert len(colour) <= 1
-    return [
-        i
-        for i, seen in enumerate(picture.things)
-        if (not cls or seen.thing.cls in cls) and (not colour or seen.thing.colour in colour)
-    ]
-
-
-def _centre(picture, index):
-    rows, columns = np.nonzero(picture.things[index].mask)
-    return (columns.mean() + 0.5) / picture.scene.width, (rows.mean() + 0.5) / picture.scene.height
-
-
 def test_class_and_attribute_sentences_fit_one_thing(materials):
     checked = 0
     for kind in ("class", "attribute"):
         for picture, target, text in _sentences(materials, kind):
-            assert _fitting(picture, text.split()) == [target]
+            assert fitting_things(picture, text.split()) == [target]
             checked += 1
     assert checked > 100
 
@@ -53,10 +38,10 @@ def test_place_sentences_choose_one_of_several(materials):
     checked = 0
     for picture, target, text in _sentences(materials, "place"):
         words = text.split()
-        fitting = _fitting(picture, words)
+        fitting = fitting_things(picture, words)
         assert len(fitting) > 1, text
-        x, y = _centre(picture, target)
-        others = [_centre(picture, i) for i in fitting if i != target]
+        x, y = centre(picture, target)
+        others = [centre(picture, i) for i in fitting if i != target]
         columns = {HORIZONTAL[w] for w in words if w in HORIZONTAL}
         rows = {VERTICAL[w] for w in words if w in VERTICAL}
         if columns and rows:
@@ -77,7 +62,7 @@ def test_size_sentences_choose_one_of_several(materials):
     checked = 0
     for picture, target, text in _sentences(materials, "size"):
         words = set(text.split())
-        fitting = _fitting(picture, words)
+        fitting = fitting_things(picture, words)
         assert len(fitting) > 1
         assert len(words & (LARGE | SMALL)) == 1
         for other in fitting:
@@ -106,9 +91,9 @@ def test_relations_of_place_hold_for_one_of_several(materials):
         before, after = text.split(f" {found[0]} the ")
         axis, sign = words_of[found[0]]
         noun = [w for w in before.split() if w in (*CLASS_NAMES, *COLOUR_NAMES, "thing")]
-        (anchor,) = _fitting(picture, after.split())
-        fitting = [i for i in _fitting(picture, noun) if i != anchor]
-        true_of = [i for i in fitting if sign * (_centre(picture, i)[axis] - _centre(picture, anchor)[axis]) > 0]
+        (anchor,) = fitting_things(picture, after.split())
+        fitting = [i for i in fitting_things(picture, noun) if i != anchor]
+        true_of = [i for i in fitting if sign * (centre(picture, i)[axis] - centre(picture, anchor)[axis]) > 0]
         assert len(fitting) > 1
         assert true_of == [target], text
         checked += 1
@@ -233,6 +218,6 @@ def test_dialogues_count_right(materials):
                 continue
             words = match[2].replace("buses", "bus").split()
             words = [w if w in (*CLASS_NAMES, *COLOUR_NAMES) else w.removesuffix("s") for w in words]
-            assert numbers.index(match[1]) == len(_fitting(material.picture, words))
+            assert numbers.index(match[1]) == len(fitting_things(material.picture, words))
             checked += 1
     assert checked > 50
