@@ -58,11 +58,12 @@ class Target:
 
     sentences: tuple[Sentence, ...]
     parts: tuple[Part, ...]
+    is_one: bool = True  # one thing, which may be drawn in several parts
 
     @property
     def name(self) -> str:
-        """The first sentence, such that "the " may stand before it."""
-        return self.sentences[0].text.removeprefix("the ")
+        """The first sentence, such that "the " may stand before it; "" for several things or none."""
+        return self.sentences[0].text.removeprefix("the ") if self.is_one else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -119,6 +120,7 @@ class ReferPictures(Sequence[ReferPicture]):
                 Target(
                     sentences=tuple(Sentence(text=text, kind=kind) for text, kind in target["sentences"]),
                     parts=parse_all(target["segmentations"], *size),
+                    is_one=len(target["segmentations"]) == 1,
                 )
                 for target in record["targets"]
             ),

@@ -197,6 +197,7 @@ def test_several_annotations_are_one_target_and_minus_one_is_none(refcoco):
     refcoco.write()
     both, none = load(refcoco)[0].targets
     assert (len(both.parts), len(none.parts)) == (2, 0)
+    assert (both.name, none.name) == ("", "")
 
 
 @pytest.mark.parametrize(

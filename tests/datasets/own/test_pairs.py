@@ -140,7 +140,8 @@ def test_a_path_that_is_none_of_the_formats_is_refused_with_all_of_them(tmp_path
 
 
 def test_own_data_is_mixed_with_the_official_families(refcoco, folder):
-    mixed = MixtureOptions(dataset="refer_seg||own", sample_rates="1,1", own_data=f"{folder}||{folder}")
+    names = {"refer_seg_data": "refcoco", "own_data": f"{folder}||{folder}"}
+    mixed = MixtureOptions(dataset="refer_seg||own", sample_rates="1,1", **names)
     mixture = open_mixture(refcoco.root, mixed, seed=0)
     assert {mixture.sample(0, i).data for i in range(20)} == {"refcoco|unc|train", f"own|{folder}"}
 
