@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import train_ds
+from eval import refcoco
 from lisa import load
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -108,3 +109,23 @@ def test_a_wrong_validation_set_is_refused_before_training(world, tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
         train_ds.main(flags(world, tmp_path, "--val_dataset", "refcoco|unc|nowhere"))
     assert not (tmp_path / "tiny" / "metrics.jsonl").exists()
+
+
+def test_all_official_data_sets_are_trained_on_by_their_names(world, tmp_path):
+    named = {
+        "--dataset": "sem_seg||refer_seg||vqa||reason_seg",
+        "--sample_rates": "9,3,3,1",
+        "--sem_seg_data": "ade20k||cocostuff||pascal_part||paco_lvis||mapillary",
+        "--refer_seg_data": "refclef||refcoco||refcoco+||refcocog||grefcoco",
+    }
+    names = [word for pair in named.items() for word in pair]
+    train_ds.main(flags(world, tmp_path, "--exp_name", "all", "--no_eval", *names))
+    assert load(tmp_path / "all" / "model").model.config.seg_token_id > 0
+
+
+def test_all_referring_data_sets_are_evaluated_in_one_call(world, tmp_path):
+    specs = "refcoco|unc|testA,refcoco+|unc|val,refcocog|umd|test,grefcoco|unc|val"
+    kept = ["--model", "tiny", "--dataset_dir", str(world), "--data", specs, "--out", str(tmp_path / "report.json")]
+    report = refcoco.main([*kept, "--mode", "generated", "--limit", "2"])
+    assert [result["data"] for result in report["results"]] == specs.split(",")
+    assert [result["no_target"] is None for result in report["results"]] == [True, True, True, False]
