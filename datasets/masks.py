@@ -78,7 +78,7 @@ def parse_run_lengths(code: dict, height: int, width: int) -> RunLengths:
     The lengths are checked here because pycocotools returns uninitialised memory where they fall short.
     """
     size, counts = code.get("size"), code.get("counts")
-    if size is None or list(size) != [height, width]:
+    if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
         raise ValueError(f"a run-length code is of size {size}, but its picture of [{height}, {width}]")
     if isinstance(counts, str):
         counts = counts.encode()
