@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 WORLD_IMAGES = 3000
 TOKENIZER_SAMPLES = 3000
 POINTING_PICTURES = 100
-FREE_TO_CHANGE = ("resume", "overwrite", "workers", "print_freq", "local_rank", "log_base_dir", "dataset_dir", "elsewhere", "index_dir")
+FREE_TO_CHANGE = (
+    "resume",
+    "overwrite",
+    "workers",
+    "print_freq",
+    "local_rank",
+    "log_base_dir",
+    "dataset_dir",
+    "elsewhere",
+    "index_dir",
+)
 
 
 def main(argv: list[str] | None = None) -> dict:

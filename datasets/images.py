@@ -18,10 +18,23 @@ _UNREADABLE = (
     struct.error,
     zlib.error,
     OverflowError,
-    Image.DecompressionBombError,
 )
 _TRANSPOSING = (5, 6, 7, 8)
+MAX_PIXELS = 150_000_000
+"""Pictures of more pixels are refused: a file of a few bytes can declare a size that no memory holds."""
 _SIXTEEN_BIT = 65535
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a picture file says about itself before its pixels."""
+
+    size: tuple[int, int]  # (H, W) as displayed, pixels
+    orientation: int  # EXIF orientation; 1 where the file does not say
+
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether an annotation of `size` (h, w) can belong to the picture: `Picture.align` takes the same ones."""
+        return size == self.size or (self.orientation in _TRANSPOSING and size == self.size[::-1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,11 +99,17 @@ def read_label_map(path: Path) -> np.ndarray:
     return orient(ids, orientation)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) as displayed, pixels, from the header alone."""
+def read_header(path: Path) -> Header:
+    """Size and orientation of a picture; no pixel of a JPEG is decoded."""
     image, orientation = _open(path, decode=False)
     width, height = image.size
-    return (width, height) if orientation in _TRANSPOSING else (height, width)
+    size = (width, height) if orientation in _TRANSPOSING else (height, width)
+    return Header(size=size, orientation=orientation)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) as displayed, pixels, from the header alone."""
+    return read_header(path).size
 
 
 def orient(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -107,9 +126,17 @@ def _open(path: Path, decode: bool = True) -> tuple[Image.Image, int]:
         raise FileNotFoundError(f"{path}: no such picture; check the path")
     try:
         with Image.open(path) as image:
+            # Before EXIF is asked for, which decodes a PNG.
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height}")
             if decode:
                 image.load()
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Image.DecompressionBombError as error:  # also Pillow's own, from 179 megapixels
+        raise ValueError(
+            f"{path}: declares a size beyond the limit of {MAX_PIXELS // 1_000_000} megapixels ({error}); "
+            "make it smaller if it is what it says, or remove it"
+        ) from error
     except _UNREADABLE as error:
         raise ValueError(
             f"{path}: cannot be read as a picture ({error}); it is damaged, cut off or of an unknown format. "

@@ -16,7 +16,16 @@ from eval.baselines import (
     nothing,
     stretch,
 )
-from eval.metrics import Counts, Overlap, confidence_intervals, giou, mask_overlap, no_target_accuracy, sample_ious, summarise
+from eval.metrics import (
+    Counts,
+    Overlap,
+    confidence_intervals,
+    giou,
+    mask_overlap,
+    no_target_accuracy,
+    sample_ious,
+    summarise,
+)
 
 if TYPE_CHECKING:
     from datasets.sample import Sample

@@ -119,7 +119,7 @@ class Comparison:
                 problems.append(f"classes {sample.names}, official {names}")
             label = f"{name}/{item['index']}/label"
             if label in self.official_masks:
-                problems += self.ignored(sample, self.masks(label), item, part)
+                problems += self.ignored(sample, self.masks(label), part)
             self.record(what, problems)
 
     def as_ours(self, item: dict, masks: np.ndarray) -> tuple[list[str], np.ndarray, list[str]]:
@@ -135,12 +135,14 @@ class Comparison:
             kept[name] = (mask > 0, text)
         return list(kept), np.stack([m for m, _ in kept.values()]), [t for _, t in kept.values()]
 
-    def ignored(self, sample: Sample, label: np.ndarray, item: dict, part: dict) -> list[str]:
+    def ignored(self, sample: Sample, label: np.ndarray, part: dict) -> list[str]:
         unlabeled = [number for number, name in enumerate(part["classes"]) if name == "unlabeled"]
-        expected = (label == 255) | np.isin(label, unlabeled)
-        return (
-            [] if (sample.ignore == expected).all() else [f"{(sample.ignore != expected).sum()} ignored pixels differ"]
-        )
+        return self.same_region(sample, (label == 255) | np.isin(label, unlabeled))
+
+    @staticmethod
+    def same_region(sample: Sample, ignored: np.ndarray) -> list[str]:
+        wrong = int((sample.ignore != ignored).sum())
+        return [f"{wrong} ignored pixels differ"] if wrong else []
 
     def referring(self, name: str, part: dict) -> None:
         dataset = open_refer_seg(self.tree, name, EVERYTHING)

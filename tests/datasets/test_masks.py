@@ -94,6 +94,7 @@ def test_a_polygon_that_cannot_be_drawn_is_refused(xy, message):
     [
         ({"size": [4, 4], "counts": [16]}, r"of size \[4, 4\], but its picture of \[4, 5\]"),
         ({"counts": [20]}, "of size None"),
+        ({"size": 20, "counts": [20]}, "of size 20"),
         ({"size": [4, 5], "counts": [3, 4]}, "cover 7 pixels, not 20"),
         ({"size": [4, 5], "counts": [25, -5]}, "are not lengths"),
         ({"size": [4, 5], "counts": [19.5, 0.5]}, "are not lengths"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from datasets.images import Picture, image_size, orient, read_image, read_label_map, read_picture
+from datasets.images import Picture, image_size, orient, read_header, read_image, read_label_map, read_picture
 
 GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
 
@@ -91,8 +91,28 @@ def test_a_folder_in_place_of_a_picture_is_refused(tmp_path):
 def test_a_decompression_bomb_is_refused(tmp_path, save_picture, monkeypatch):
     path = save_picture(tmp_path / "a.png", GRADIENT)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
-    with pytest.raises(ValueError, match=r"a\.png: cannot be read as a picture"):
+    with pytest.raises(ValueError, match=r"a\.png: declares a size beyond the limit of 150 megapixels"):
         read_image(path)
+
+
+def test_a_picture_beyond_our_own_limit_is_refused_before_it_is_decoded(tmp_path, save_picture, monkeypatch):
+    path = save_picture(tmp_path / "a.png", GRADIENT)
+    monkeypatch.setattr("datasets.images.MAX_PIXELS", 23)
+    for read in (read_image, image_size, read_label_map):
+        with pytest.raises(ValueError, match=r"a\.png: declares a size beyond the limit .*4 x 6"):
+            read(path)
+    monkeypatch.setattr("datasets.images.MAX_PIXELS", 24)
+    assert image_size(path) == (6, 4)
+
+
+def test_a_header_fits_annotations_of_the_displayed_and_the_stored_size(tmp_path, save_picture):
+    turned = read_header(save_picture(tmp_path / "a.png", GRADIENT, 6))
+    assert turned.size == (4, 6)
+    assert turned.fits((4, 6))
+    assert turned.fits((6, 4))
+    upright = read_header(save_picture(tmp_path / "b.png", GRADIENT))
+    assert upright.fits((6, 4))
+    assert not upright.fits((4, 6))
 
 
 @pytest.mark.parametrize(
