@@ -6,7 +6,10 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets.tree import Tree
 
 SYNTHETIC_HINT = "`python -m datasets.synthetic --out data/synthetic` makes a whole tree without any download"
 
@@ -33,7 +36,7 @@ def require_file(path: Path, layout: str) -> Path:
     return path
 
 
-def require_images(images: Path, names: Iterable[str], source: Path) -> None:
+def require_images(images: Path | Tree, names: Iterable[str], source: Path) -> None:
     """Refuse annotations of `source` whose pictures are not below the folder `images`; nothing is opened.
 
     names are relative to `images`. Folders are listed, since asking for 100,000 files one by one takes seconds.
@@ -57,7 +60,7 @@ def _entries(folder: Path) -> list[os.DirEntry]:
         return [entry for entry in entries if not entry.is_dir()]
 
 
-def inside(root: Path, name: str) -> Path:
+def inside(root: Path | Tree, name: str) -> Path:
     """`root / name` for a file name read from a data file, which may not lead out of `root`.
 
     Decided by the name alone: a symbolic link below `root` is the user's own and is followed.

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets.files import field, inside, open_json
+from datasets.images import MAX_PIXELS
 from datasets.masks import Part, parse_segmentation
+from datasets.tree import Tree
 
 
 class Instances:
@@ -31,12 +33,14 @@ class Instances:
                 "restore the image record or remove the annotation"
             )
 
-    def picture(self, image_id: Any, images: Path) -> dict:
+    def picture(self, image_id: Any, images: Path | Tree) -> dict:
         """{"image_id", "file_name", "height", "width"} of a picture, whose file lies inside `images`."""
         record, where = self.images[image_id], f"{self.path}: image {image_id}"
         height, width = (field(record, side, int, where) for side in ("height", "width"))
-        if height < 1 or width < 1:
-            raise ValueError(f"{where}: a size of {width} x {height} pixels; correct the record")
+        if height < 1 or width < 1 or height * width > MAX_PIXELS:
+            raise ValueError(
+                f"{where}: a size of {width} x {height} pixels, not from 1 to {MAX_PIXELS} in all; correct the record"
+            )
         file_name = field(record, "file_name", str, where)
         try:
             inside(images, file_name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.files import missing, require_file, require_images
+from datasets.files import require_file, require_images
 from datasets.images import read_picture
 from datasets.index import RecordIndex
 from datasets.instances import Instances, parse_all
@@ -51,7 +51,7 @@ class PartSeg:
     otherwise ask for one of them and not say which, as the reference does.
     """
 
-    def __init__(self, data: str, records: RecordIndex, images: Path, source: Path, options: SampleOptions) -> None:
+    def __init__(self, data: str, records: RecordIndex, images: Tree, source: Path, options: SampleOptions) -> None:
         self.data = data
         self._records, self._images, self._source = records, images, source
         self._options = options
@@ -91,9 +91,7 @@ def open_part_seg(tree: Tree, name: str, options: SampleOptions) -> PartSeg:
     files = PART_SETS[name]
     layout = f"  {files.annotations}\n  {files.images}/..."
     source = require_file(tree / files.annotations, layout)
-    images = tree / files.images
-    if not images.is_dir():
-        raise missing(images, layout)
+    images = tree.below(files.images)
 
     def build() -> Iterator[dict]:
         return _records(Instances(source), images, files.only_parts)
@@ -113,7 +111,7 @@ def split_name(category: str, where: str, only_parts: bool) -> list[str]:
     return words
 
 
-def _records(instances: Instances, images: Path, only_parts: bool) -> Iterator[dict]:
+def _records(instances: Instances, images: Tree, only_parts: bool) -> Iterator[dict]:
     """Each picture that has annotations, with its categories in the order in which they first occur."""
     for image_id in instances.images:
         if image_id not in instances.of_image:

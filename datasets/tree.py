@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from datasets.index import Columns, RecordIndex, open_index
@@ -18,6 +18,8 @@ class Tree:
     root: Path
     elsewhere: dict[str, Path] = field(default_factory=dict)
     """Folder of the tree, as in "refer_seg/images" -> where it is instead."""
+    prefix: str = ""
+    """Folder of the tree from which paths start."""
     index_dir: Path | None = None
     """Folder of indexes over large annotation files; None keeps them in memory, to be made anew each time."""
 
@@ -42,8 +44,12 @@ class Tree:
             moved[folder] = Path(place)
         return cls(root=Path(root), elsewhere=moved, index_dir=index_dir)
 
+    def below(self, folder: str) -> Tree:
+        """The tree as seen from one of its folders; what lies elsewhere is still found."""
+        return replace(self, prefix=str(PurePosixPath(self.prefix, folder)))
+
     def __truediv__(self, relative: str) -> Path:
-        path = PurePosixPath(relative)
+        path = PurePosixPath(self.prefix, relative)
         for folder in (path, *path.parents):
             if (place := self.elsewhere.get(str(folder))) is not None:
                 return place / path.relative_to(folder)

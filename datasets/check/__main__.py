@@ -16,6 +16,7 @@ from datasets.check.pictures import PER_ROW, draw_sheet
 from datasets.check.report import print_report, write_json
 from datasets.check.shelf import Shelf
 from datasets.check.work import Workers, cores
+from datasets.tree import Tree
 
 PIPE_WIDTH = 120  # characters
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -30,6 +31,8 @@ class Flags:
 
     dataset_dir: Path = Path("data/synthetic")
     """Folder with the datasets, laid out as LISA's users have them."""
+    elsewhere: str = ""
+    """Folders of the tree that lie in another place, joined by ||, as in coco/train2017=/mnt/coco/train2017."""
     data: str = ""
     """Datasets or splits to look at, and to look for leaks between: "ade20k,refcoco|unc|train"; empty: all."""
     fix_none: Switch = False
@@ -73,7 +76,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         flags = tyro.cli(Flags, args=args, prog="python -m datasets.check", use_underscores=True)
         diagnosis = _examine(flags)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error
     print_report(console, diagnosis, everything=flags.all)
@@ -90,7 +93,8 @@ def _examine(flags: Flags) -> Diagnosis:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         workers = Workers(count=flags.workers or cores(), progress=progress)
         shelf = Shelf(per_row=PER_ROW, seed=flags.seed)
-        return examine(flags.dataset_dir, flags.names, workers=workers, shelf=shelf, thorough=flags.thorough)
+        tree = Tree.at(flags.dataset_dir, flags.elsewhere, None)
+        return examine(tree, flags.names, workers=workers, shelf=shelf, thorough=flags.thorough)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from datasets.check.tally import Tally
 from datasets.check.visit import Visit
 from datasets.check.work import Workers
 from datasets.files import SYNTHETIC_HINT
+from datasets.tree import Tree
 
 Check = Callable[[Visit], None]
 
@@ -53,20 +54,24 @@ class Diagnosis:
         return [problem for problem in self.problems if not problem.serious]
 
 
-def examine(root: Path, data: list[str], *, workers: Workers, shelf: Shelf, thorough: bool = False) -> Diagnosis:
+def examine(
+    place: Path | Tree, data: list[str], *, workers: Workers, shelf: Shelf, thorough: bool = False
+) -> Diagnosis:
     """Look at the datasets named in `data` ("refcoco", "refcoco|unc|val"), or at all that are there.
 
     ValueError for a folder that is not there or holds no dataset, and for names that are not known.
     """
+    tree = Tree.of(place)
+    root = tree.root
     if not root.is_dir():
         raise ValueError(f"--dataset_dir {root}: no such folder; {SYNTHETIC_HINT}")
-    checks = _choose(root, data)
+    checks = _choose(tree, data)
     diagnosis = Diagnosis(root=root, shelf=shelf)
     seen: dict = {}
     visits = []
     for name, check in checks.items():
         visit = Visit(
-            root=root,
+            tree=tree,
             dataset=name,
             wants=partial(_wants, data),
             workers=workers,
@@ -85,15 +90,15 @@ def examine(root: Path, data: list[str], *, workers: Workers, shelf: Shelf, thor
     return diagnosis
 
 
-def _choose(root: Path, data: list[str]) -> dict[str, Check]:
+def _choose(tree: Tree, data: list[str]) -> dict[str, Check]:
     """The checks to run, in a fixed order."""
-    there = {name: check for name, (folder, check) in _FIXED.items() if (root / folder).exists()}
-    vqa = {path.stem: check_vqa for path in sorted((root / "llava_dataset").glob("*.json"))}
-    reason = {path.name: check_reason_seg for path in sorted((root / "reason_seg").glob("*")) if path.is_dir()}
+    there = {name: check for name, (folder, check) in _FIXED.items() if (tree / folder).exists()}
+    vqa = {path.stem: check_vqa for path in sorted((tree / "llava_dataset").glob("*.json"))}
+    reason = {path.name: check_reason_seg for path in sorted((tree / "reason_seg").glob("*")) if path.is_dir()}
     there |= vqa | reason
     if not data:
         if not there:
-            raise ValueError(f"--dataset_dir {root}: holds no dataset that LISA knows; {SYNTHETIC_HINT}")
+            raise ValueError(f"--dataset_dir {tree.root}: holds no dataset that LISA knows; {SYNTHETIC_HINT}")
         return there
     known = {name: check for name, (_, check) in _FIXED.items()}
     known |= {_DEFAULT_VQA: check_vqa, _DEFAULT_REASON: check_reason_seg} | there
@@ -129,4 +134,4 @@ def _note_shared_pictures(visits: list[Visit]) -> None:
             if trained != tested and train_row.endswith("|train") and not row.endswith("|train") and shared:
                 what = f"{len(shared)} of its {len(theirs)} pictures are also in {train_row}"
                 mend = "do not train on the one to report numbers on the other"
-                problems[tested].note("shared pictures", visits[0].root / f"refer_seg/{tested}", row, what, mend)
+                problems[tested].note("shared pictures", visits[0].tree / f"refer_seg/{tested}", row, what, mend)

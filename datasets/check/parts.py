@@ -11,6 +11,7 @@ from datasets.check.shelf import Exhibit
 from datasets.check.tables import Annotation, Tables, check_sizes, read_tables, regions_of
 from datasets.check.visit import Visit
 from datasets.templates import ANSWERS, SHORT_QUESTIONS
+from datasets.tree import Tree
 
 
 def check_paco_lvis(visit: Visit) -> None:
@@ -18,7 +19,7 @@ def check_paco_lvis(visit: Visit) -> None:
     folder = visit.folder("vlpart/paco/annotations")
     if folder is not None:
         sources = {path.stem.removeprefix("paco_lvis_v1_"): path for path in folder.glob("paco_lvis_v1_*.json")}
-        _check(visit, {"train": folder / "paco_lvis_v1_train.json"} | sources, visit.root / "coco", (1, 2))
+        _check(visit, {"train": folder / "paco_lvis_v1_train.json"} | sources, visit.tree.below("coco"), (1, 2))
 
 
 def check_pascal_part(visit: Visit) -> None:
@@ -26,11 +27,11 @@ def check_pascal_part(visit: Visit) -> None:
     folder = visit.folder("vlpart/pascal_part")
     if folder is not None:
         sources = {path.stem: path for path in folder.glob("*.json")}
-        pictures = folder / "VOCdevkit/VOC2010/JPEGImages"
+        pictures = visit.tree.below("vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages")
         _check(visit, {"train": folder / "train.json"} | sources, pictures, (2,))
 
 
-def _check(visit: Visit, sources: dict[str, Path], pictures: Path, depths: tuple[int, ...]) -> None:
+def _check(visit: Visit, sources: dict[str, Path], pictures: Tree, depths: tuple[int, ...]) -> None:
     """Every split; `depths` are the numbers of names, object and part, that a category may have."""
     names: dict[str, dict[Path, None]] = {}
     for split, source in sources.items():

@@ -64,7 +64,7 @@ def check_refer(visit: Visit) -> None:
         return
     if not wanted:
         return
-    tables = read_tables(visit, instances, visit.root / _PICTURES.get(visit.dataset, _MSCOCO))
+    tables = read_tables(visit, instances, visit.tree / _PICTURES.get(visit.dataset, _MSCOCO))
     if tables is not None:
         for split_by, source in wanted.items():
             _check_refs_file(visit, split_by, source, tables)

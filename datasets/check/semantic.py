@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-import datasets
 from datasets.check.headers import look_at_picture
 from datasets.check.leaks import shared_files
 from datasets.check.problems import Problem, Problems
@@ -18,7 +17,7 @@ from datasets.check.shelf import Exhibit, Regions
 from datasets.check.visit import Visit
 from datasets.files import field
 from datasets.images import Picture, read_label_map
-from datasets.sem_seg import read_class_names
+from datasets.label_maps import UNLABELED, read_class_names
 from datasets.templates import ANSWERS, SHORT_QUESTIONS
 
 _SHOWN = 3  # unknown values that are named in a problem
@@ -52,19 +51,18 @@ class Facts:
 
 def check_ade20k(visit: Visit) -> None:
     """ade20k/{images,annotations}/<split>: value 1 is the first of 150 classes, 0 is "other"."""
-    names = read_class_names(Path(datasets.__file__).with_name("ade20k_classes.txt"))
-    labels = Labels(names=dict(enumerate(names, start=1)), nothing=frozenset({0, 255}))
-    folder = visit.root / "ade20k"
+    labels = Labels(names=dict(enumerate(read_class_names("ade20k"), start=1)), nothing=frozenset({0, 255}))
+    folder = visit.tree / "ade20k"
     _check(visit, labels, list(_splits(folder, "images/{}", "annotations/{}", "training")))
 
 
 def check_cocostuff(visit: Visit) -> None:
     """cocostuff/<split> with the pictures of coco/<split>: values 0 to 181, 255 is none."""
-    labels = Labels(names={value: f"class {value}" for value in range(182)}, nothing=frozenset({255}))
+    labels = Labels(names=dict(enumerate(read_class_names("cocostuff"))), nothing=frozenset({255}))
     folder = visit.folder("cocostuff")
     if folder is not None:
         splits = [
-            Split(name=path.name, images=visit.root / f"coco/{path.name}", labels=path, every_image=False)
+            Split(name=path.name, images=visit.tree / f"coco/{path.name}", labels=path, every_image=False)
             for path in _folders(folder, "train2017")
         ]
         _check(visit, labels, splits)
@@ -72,7 +70,7 @@ def check_cocostuff(visit: Visit) -> None:
 
 def check_mapillary(visit: Visit) -> None:
     """mapillary/<split>/{images,v2.0/labels}: values are places in the list of config_v2.0.json."""
-    folder, source = visit.root / "mapillary", visit.root / "mapillary/config_v2.0.json"
+    folder, source = visit.tree / "mapillary", visit.tree / "mapillary/config_v2.0.json"
     config, names = visit.json(source), {}
     if config is None:
         return
@@ -82,7 +80,7 @@ def check_mapillary(visit: Visit) -> None:
                 names[value] = field(label, "readable", str, f"{source}: labels[{value}]").lower()
         if len(names) > 255:
             raise ValueError(f"{source}: {len(names)} labels, but a pixel holds 0 to 254, and 255 is none")
-        none = frozenset(value for value, name in names.items() if name == "unlabeled") | {255}
+        none = frozenset(value for value, name in names.items() if name == UNLABELED) | {255}
         labels = Labels(names={v: name for v, name in names.items() if v not in none}, nothing=none)
         _check(visit, labels, list(_splits(folder, "{}/images", "{}/v2.0/labels", "training")))
 

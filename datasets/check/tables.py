@@ -17,6 +17,7 @@ from datasets.check.visit import Visit
 from datasets.files import field, inside
 from datasets.images import MAX_PIXELS, Header, Picture
 from datasets.masks import Part, Polygon, parse_segmentation, rasterise, segmentation_mask
+from datasets.tree import Tree
 
 _BATCH = 64  # annotations that a worker gets at once
 LINK_MEND = "restore the record that is missing, or remove this one"
@@ -55,7 +56,7 @@ class Tables:
     annotation_ids: frozenset
 
 
-def read_tables(visit: Visit, source: Path, pictures: Path) -> Tables | None:
+def read_tables(visit: Visit, source: Path, pictures: Path | Tree) -> Tables | None:
     """Read and check a file whose `file_name`s are below the folder `pictures`; None where nothing is left."""
     content = visit.json(source)
     if content is None:
@@ -130,7 +131,7 @@ def check_sizes(visit: Visit, tables: Tables, used: Iterable[Any]) -> dict[Path,
     return headers
 
 
-def _image(record: dict, pictures: Path, where: str) -> ImageRecord:
+def _image(record: dict, pictures: Path | Tree, where: str) -> ImageRecord:
     height, width = (field(record, side, int, where) for side in ("height", "width"))
     if height < 1 or width < 1:
         raise ValueError(f"a size of {width} x {height} pixels; correct the record")

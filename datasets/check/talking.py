@@ -17,14 +17,14 @@ from lisa.conversation import Conversation
 
 def check_vqa(visit: Visit) -> None:
     """llava_dataset/<dataset>.json about pictures of coco/train2017."""
-    source = visit.root / f"llava_dataset/{visit.dataset}.json"
+    source = visit.tree / f"llava_dataset/{visit.dataset}.json"
     records = visit.json(source)
     if records is None:
         return
     if not isinstance(records, list) or not records:
         visit.problems.add("field", source, "", "holds no list of conversations")
         return
-    images = visit.root / "coco/train2017"
+    images = visit.tree / "coco/train2017"
     talks: list[tuple[Path, Conversation]] = []
     mentions: dict[Path, str] = {}
     tally = visit.row(visit.dataset)

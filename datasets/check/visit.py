@@ -15,13 +15,14 @@ from datasets.check.tally import Tally
 from datasets.check.work import Workers
 from datasets.files import open_json
 from datasets.images import Header
+from datasets.tree import Tree
 
 
 @dataclass(kw_only=True)
 class Visit:
     """The examination of one dataset, e.g. "refcoco"; its rows are splits, e.g. "refcoco|unc|train"."""
 
-    root: Path  # the dataset folder
+    tree: Tree  # the dataset folder, and what lies elsewhere
     dataset: str
     wants: Callable[[str], bool]  # whether a row was asked for
     workers: Workers
@@ -35,13 +36,18 @@ class Visit:
     def __post_init__(self) -> None:
         self.problems = Problems(dataset=self.dataset)
 
+    @property
+    def root(self) -> Path:
+        """The dataset folder."""
+        return self.tree.root
+
     def row(self, name: str) -> Tally:
         """The counts of a split."""
         return self.rows.setdefault(name, Tally())
 
     def folder(self, relative: str) -> Path | None:
         """A folder that the dataset needs; None, and a problem, where it is not there."""
-        path = self.root / relative
+        path = self.tree / relative
         if path.is_dir():
             return path
         self.problems.add(

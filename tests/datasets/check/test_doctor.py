@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +113,20 @@ def test_only_what_is_asked_for_is_looked_at(tree, diagnose):
     assert list(verdict.rows) == ["ade20k|training", "refcoco+|unc|val"]
 
 
-def test_a_dataset_or_split_that_was_asked_for_but_is_not_there_is_a_problem(world, diagnose):
+def test_a_dataset_or_split_that_was_asked_for_but_is_not_there_is_a_problem(tree, diagnose):
+    for folder in ("cocostuff", "mapillary", "vlpart", "refer_seg/refcoco+"):
+        shutil.rmtree(tree.root / folder)
     for name in ("cocostuff", "mapillary", "paco_lvis", "pascal_part", "refcoco+", "refcoco|unc|test7"):
-        verdict = diagnose(world, "--data", name)
+        verdict = diagnose(tree.root, "--data", name)
         assert verdict.code == 1, name
         assert {problem["kind"] for problem in verdict.problems} == {"layout"}
+
+
+def test_a_folder_may_lie_elsewhere(tree, tmp_path_factory, diagnose):
+    place = tmp_path_factory.mktemp("other") / "pictures"
+    (tree.root / "coco/train2017").rename(place)
+    assert diagnose(tree.root, "--data", "paco_lvis").code == 1
+    assert diagnose(tree.root, "--data", "paco_lvis,cocostuff", "--elsewhere", f"coco/train2017={place}").code == 0
 
 
 def test_many_problems_of_a_kind_are_counted_and_all_are_printed_on_request(tree, diagnose):
