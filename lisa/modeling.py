@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lisa.attention import Layout
 from lisa.backbones import Backbone, adapt, build
 from lisa.config import LisaConfig
 from lisa.grounding import looking_loss, naming_loss, states_on_the_way, token_of_thing, word_rarity, word_scores
@@ -123,7 +124,7 @@ class Lisa(PreTrainedModel):
         if len(names.mask_index) == 0:
             return {"loss": self._unused_road(self.backbone.embed(batch.rows.input_ids[:1]), batch.sam_pixels)}
         embeds = self.backbone.embed(names.rows.input_ids)
-        hidden = self.backbone.run(embeds, names.rows.attention_bias(embeds.dtype), names.rows.positions)
+        hidden = self._states_of(names.rows, embeds)
         states = gather_seg_states(hidden, seg_positions(names.rows, self.config.seg_token_id, self.config.seg_state))
         masks = self.masks_from_states(states, names.image_of, batch.sam_pixels)
         wanted, counts = targets.low_res[names.mask_index], targets.low_res_counts[names.image_of]
@@ -146,8 +147,18 @@ class Lisa(PreTrainedModel):
 
     def hidden_states(self, rows: Rows, image_tokens: Tensor) -> Tensor:
         """Last hidden state of every token: (R, L, D); image_tokens is (B, P, D)."""
-        embeds = self.embed_rows(rows, image_tokens)
-        return self.backbone.run(embeds, rows.attention_bias(embeds.dtype), rows.positions)
+        return self._states_of(rows, self.embed_rows(rows, image_tokens))
+
+    def _states_of(self, rows: Rows, embeds: Tensor) -> Tensor:
+        """Last hidden states (R, L, D) of rows that nothing is added to; 0 at padding, which is not computed."""
+        layout = Layout.of(rows)
+        line = embeds.flatten(0, 1).index_select(0, layout.places)[None]
+        states = self.backbone.run_line(line, rows.positions.flatten()[layout.places][None], layout)
+        return (
+            states.new_zeros(embeds[..., 0].numel(), states.shape[-1])
+            .index_copy(0, layout.places, states[0])
+            .view(*embeds.shape[:2], -1)
+        )
 
     def embed_rows(self, rows: Rows, image_tokens: Tensor) -> Tensor:
         """(R, L, D): word embeddings, with the picture's tokens where it stands."""

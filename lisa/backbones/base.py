@@ -7,6 +7,8 @@ from typing import Protocol
 from torch import Tensor, nn
 from transformers import Cache
 
+from lisa.attention import Layout
+
 
 class Backbone(Protocol):
     """B images, P image tokens each, D language width, R rows of L tokens, V vocabulary."""
@@ -27,6 +29,13 @@ class Backbone(Protocol):
 
         bias (R, 1, L, K) is added to the attention scores, K being L plus the length of the cache, which
         grows by L. positions is (R, L).
+        """
+        ...
+
+    def run_line(self, embeds: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        """Language model over the N tokens of all rows in one line: (1, N, D) -> last hidden states (1, N, D).
+
+        positions is (1, N); what may look at what is said by the layout.
         """
         ...
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, LlavaConfig, LlavaForConditionalGeneration
 
+from lisa.attention import Layout, knows_layouts
 from sam_bridge.stem import ConvStem
 
 IMAGE_TOKEN_SCALE = 0.1
@@ -96,6 +97,14 @@ class LlavaBackbone:
             past_key_values=cache,
             use_cache=cache is not None,
         )
+        return outputs.last_hidden_state
+
+    def run_line(self, embeds: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        language_model = self.vlm.model.language_model
+        config = language_model.config
+        # For good: a layer that is computed again in the backward pass must find the same attention.
+        config._attn_implementation = knows_layouts(config._attn_implementation)
+        outputs = language_model(inputs_embeds=embeds, position_ids=positions, use_cache=False, layout=layout)
         return outputs.last_hidden_state
 
     def final_norm(self, states: Tensor) -> Tensor:

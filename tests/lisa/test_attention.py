@@ -1,0 +1,111 @@
+"""Attention in blocks against one full matrix of scores, which the bias of the rows describes."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaModel
+
+from lisa.attention import Layout, attend, knows_layouts
+from lisa.packing import Rows, pack_rows
+from lisa.tokenization import EncodedConversation
+
+WIDTH, HEADS = 32, 4
+
+
+def conversation(*ids: int) -> EncodedConversation:
+    length = len(ids)
+    nothing = torch.full((length,), -100)
+    return EncodedConversation(input_ids=torch.tensor(ids), labels=nothing, image_index=torch.full((length,), -1))
+
+
+IMAGES = [
+    [conversation(1, 2, 3, 4, 5), conversation(1, 2, 3, 6), conversation(1, 2, 3, 7, 8, 9, 10)],  # prefix 1 2 3
+    [conversation(9, 8, 7)],  # on its own
+    [conversation(4, 5), conversation(6, 5, 4)],  # no prefix
+]
+
+
+@pytest.fixture(params=[True, False], ids=["packed", "unpacked"])
+def rows(request) -> Rows:
+    return pack_rows(IMAGES, packing=request.param, pad_id=0)
+
+
+def full(query, key, value, rows: Rows) -> torch.Tensor:
+    """(R, H, L, d) each -> (R, H, L, d)."""
+    scores = query @ key.transpose(2, 3) * 0.5 + rows.attention_bias(query.dtype)
+    return scores.softmax(-1) @ value
+
+
+def test_blocks_give_what_a_full_matrix_gives_and_the_same_gradients(rows):
+    torch.manual_seed(0)
+    shape = (*rows.input_ids.shape, HEADS, 8)
+    tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    layout = Layout.of(rows)
+    expected = full(*(x.transpose(1, 2) for x in tensors), rows).transpose(1, 2).flatten(0, 1)[layout.places]
+    line = [x.flatten(0, 1)[layout.places].transpose(0, 1) for x in tensors]
+    given = attend(*line, layout, scaling=0.5).transpose(0, 1)
+    torch.testing.assert_close(given, expected, rtol=0, atol=1e-6)  # its softmax is in fp32
+    weights = torch.randn_like(expected)
+    ours = torch.autograd.grad((given * weights).sum(), tensors)
+    theirs = torch.autograd.grad((expected * weights).sum(), tensors)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_every_token_stands_in_the_line_once_and_no_padding(rows):
+    layout = Layout.of(rows)
+    assert layout.places.tolist() == (rows.segments.flatten() >= 0).nonzero()[:, 0].tolist()
+    placed = torch.cat([torch.cat([b.prefix, b.own.flatten()[b.kept]]) for b in layout.blocks])
+    assert sorted(placed.tolist()) == list(range(len(layout.places)))
+    assert placed[layout.order].tolist() == list(range(len(layout.places)))
+
+
+@pytest.fixture(params=[("eager", 4), ("sdpa", 4), ("sdpa", 2)], ids=["eager", "sdpa", "grouped heads"])
+def llama(request) -> LlamaModel:
+    name, key_heads = request.param
+    config = LlamaConfig(
+        vocab_size=16,
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=HEADS,
+        num_key_value_heads=key_heads,
+        attn_implementation=name,
+    )
+    torch.manual_seed(1)
+    return LlamaModel(config).eval()
+
+
+def line_of(model: LlamaModel, rows: Rows) -> torch.Tensor:
+    layout = Layout.of(rows)
+    ids, positions = (x.flatten()[layout.places][None] for x in (rows.input_ids, rows.positions))
+    model.config._attn_implementation = knows_layouts(model.config._attn_implementation)
+    return model(input_ids=ids, position_ids=positions, use_cache=False, layout=layout).last_hidden_state[0]
+
+
+def rows_of(model: LlamaModel, rows: Rows) -> torch.Tensor:
+    bias = rows.attention_bias(torch.float32)
+    hidden = model(
+        input_ids=rows.input_ids, attention_mask=bias, position_ids=rows.positions, use_cache=False
+    ).last_hidden_state
+    return hidden.flatten(0, 1)[Layout.of(rows).places]
+
+
+@torch.no_grad()
+def test_a_model_of_transformers_gives_the_same_states_with_a_line_and_with_rows(llama, rows):
+    expected = rows_of(llama, rows)
+    torch.testing.assert_close(line_of(llama, rows), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(rows_of(llama, rows), expected, rtol=0, atol=1e-6)  # as before, without a layout
+
+
+def test_layers_that_are_computed_again_in_the_backward_pass_find_the_same_attention(llama, rows):
+    plain = line_of(llama, rows).square().sum()
+    wanted = torch.autograd.grad(plain, list(llama.parameters()))
+    llama.train()
+    llama.gradient_checkpointing_enable({"use_reentrant": False})
+    again = torch.autograd.grad(line_of(llama, rows).square().sum(), list(llama.parameters()))
+    for one, other in zip(wanted, again, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_name_is_made_to_know_layouts_once():
+    assert knows_layouts(knows_layouts("sdpa")) == knows_layouts("sdpa") == "packed_sdpa"
