@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from pathlib import Path
 
 import torch
@@ -13,17 +12,19 @@ from lisa.config import LisaConfig
 from lisa.generation import Predictor
 from lisa.modeling import Lisa
 from lisa.processing import LisaProcessor
+from lisa.released import holds_released, open_released, resolve
+from lisa.released.checkpoint import POSITIONS
+from lisa.released.files import replaced_folder
 
 KEPT_MODELS = Path(__file__).resolve().parents[1] / "models"
 """Trained models that come with the checkout."""
-
-POSITIONS = "positional_encoding_gaussian_matrix"
 
 
 def load(model: str | Path, device: str = "auto", dtype: str = "auto") -> Predictor:
     """A trained model, ready to answer.
 
-    model: a folder that `save` wrote, or the name of a model that comes with the checkout ("tiny").
+    model: a folder that `save` wrote, the name of a model that comes with the checkout ("tiny"), or a released LISA;
+        folders, or hub ids.
     device: "auto" takes cuda, then mps, then cpu. dtype: "auto" is fp32 on a CPU and bf16 elsewhere.
     """
     folder = find_model(model)
@@ -31,6 +32,8 @@ def load(model: str | Path, device: str = "auto", dtype: str = "auto") -> Predic
     wanted = torch.float32 if device == "cpu" else torch.bfloat16
     if dtype != "auto":
         wanted = _dtype(dtype)
+    if (released := open_released(folder)) is not None:
+        return Predictor(released.model(wanted).to(device), released.processor, name=str(model))
     lisa = Lisa.from_pretrained(folder, dtype=wanted).to(device)
     return Predictor(lisa, LisaProcessor.from_pretrained(folder), name=str(model))
 
@@ -41,26 +44,17 @@ def save(model: Lisa, processor: LisaProcessor, folder: str | Path, dtype: str =
     Adapters are merged into the layers they adapt. The folder is written beside its place and moved there
     whole; an older one goes only then. ValueError when the folder holds something else than a model.
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds other things than a model; choose a new folder to save to")
-    unfinished, older = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
-    for leftover in (unfinished, older):
-        shutil.rmtree(leftover, ignore_errors=True)
     config = copy.deepcopy(model.config)
     config.architectures = [Lisa.__name__]
     config.dtype = _dtype(dtype)
-    config.save_pretrained(unfinished)
-    processor.save_pretrained(unfinished)
     tied = _tied_names(config)
     weights = {
-        name: _in_dtype(name, tensor, dtype) for name, tensor in merged_state_dict(model).items() if name not in tied
+        name: in_dtype(name, tensor, dtype) for name, tensor in merged_state_dict(model).items() if name not in tied
     }
-    save_torch_state_dict(weights, unfinished)
-    if folder.exists():
-        folder.rename(older)
-    unfinished.rename(folder)
-    shutil.rmtree(older, ignore_errors=True)
+    with replaced_folder(Path(folder)) as unfinished:
+        config.save_pretrained(unfinished)
+        processor.save_pretrained(unfinished)
+        save_torch_state_dict(weights, unfinished)
 
 
 def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
@@ -72,8 +66,8 @@ def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
     return own | {f"vlm.{name}": tensor for name, tensor in merged.state_dict().items()}
 
 
-def _in_dtype(name: str, tensor: torch.Tensor, dtype: str) -> torch.Tensor:
-    """The frequencies of SAM's positions stay exact: rounded, they would move every position."""
+def in_dtype(name: str, tensor: torch.Tensor, dtype: str) -> torch.Tensor:
+    """The weight `name` in fp32, bf16 or fp16; the frequencies of SAM's positions stay as they are."""
     return tensor if name.endswith(POSITIONS) else tensor.to(_dtype(dtype))
 
 
@@ -87,6 +81,7 @@ def find_model(model: str | Path) -> Path:
     folder = Path(model)
     if not folder.is_dir() and (KEPT_MODELS / str(model)).is_dir():
         folder = KEPT_MODELS / str(model)
+    folder = resolve(folder)
     if not folder.is_dir():
         kept = ", ".join(sorted(path.name for path in KEPT_MODELS.glob("*"))) or "none yet"
         raise FileNotFoundError(
@@ -97,6 +92,8 @@ def find_model(model: str | Path) -> Path:
         raise FileNotFoundError(
             f"{folder} holds no config.json; a LISA model folder is what train_ds.py writes to model/"
         )
+    if holds_released(folder):
+        return folder
     config = LisaConfig.get_config_dict(folder)[0]
     if config.get("model_type") != LisaConfig.model_type:
         raise ValueError(f"{folder} is a {config.get('model_type')!r} model, not a LISA model")
