@@ -13,8 +13,8 @@ from lisa.generation import Predictor
 from lisa.modeling import Lisa
 from lisa.processing import LisaProcessor
 from lisa.released import holds_released, open_released, resolve
-from lisa.released.checkpoint import POSITIONS
 from lisa.released.files import replaced_folder
+from lisa.weights import dtype_of, in_dtype
 
 KEPT_MODELS = Path(__file__).resolve().parents[1] / "models"
 """Trained models that come with the checkout."""
@@ -31,7 +31,7 @@ def load(model: str | Path, device: str = "auto", dtype: str = "auto") -> Predic
     device = _pick_device(device)
     wanted = torch.float32 if device == "cpu" else torch.bfloat16
     if dtype != "auto":
-        wanted = _dtype(dtype)
+        wanted = dtype_of(dtype)
     if (released := open_released(folder)) is not None:
         return Predictor(released.model(wanted).to(device), released.processor, name=str(model))
     lisa = Lisa.from_pretrained(folder, dtype=wanted).to(device)
@@ -46,7 +46,7 @@ def save(model: Lisa, processor: LisaProcessor, folder: str | Path, dtype: str =
     """
     config = copy.deepcopy(model.config)
     config.architectures = [Lisa.__name__]
-    config.dtype = _dtype(dtype)
+    config.dtype = dtype_of(dtype)
     tied = _tied_names(config)
     weights = {
         name: in_dtype(name, tensor, dtype) for name, tensor in merged_state_dict(model).items() if name not in tied
@@ -64,11 +64,6 @@ def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("vlm.")}
     merged = copy.deepcopy(model.vlm).merge_and_unload()
     return own | {f"vlm.{name}": tensor for name, tensor in merged.state_dict().items()}
-
-
-def in_dtype(name: str, tensor: torch.Tensor, dtype: str) -> torch.Tensor:
-    """The weight `name` in fp32, bf16 or fp16; the frequencies of SAM's positions stay as they are."""
-    return tensor if name.endswith(POSITIONS) else tensor.to(_dtype(dtype))
 
 
 def _tied_names(config: LisaConfig) -> set[str]:
@@ -100,13 +95,6 @@ def find_model(model: str | Path) -> Path:
     if not list(folder.glob("*.safetensors")):
         raise FileNotFoundError(f"{folder} holds no weights (*.safetensors); copy the whole folder of the model")
     return folder
-
-
-def _dtype(name: str) -> torch.dtype:
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if name not in names:
-        raise ValueError(f"dtype {name!r} is none of auto, {', '.join(names)}")
-    return names[name]
 
 
 def _pick_device(device: str) -> str:

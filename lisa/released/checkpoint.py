@@ -25,10 +25,9 @@ from lisa.released.names import INV_FREQ, LANGUAGE, PROJECTOR, TOWER, LoraName, 
 from lisa.released.tokenizer import ReleasedTokenizer, read_tokenizer
 from lisa.seg import build_text_hidden_fcs
 from lisa.tokenization import add_lisa_tokens
+from lisa.weights import POSITIONS
 from sam_bridge import SAM_PRESETS, SamSize, check_fit, measure_sam, read_tensors
 
-POSITIONS = "positional_encoding_gaussian_matrix"
-"""SAM's random frequencies; rounded, they would move every position."""
 NEW = "text_hidden_fcs."
 """What a LLaVA that becomes a LISA has no weights for."""
 

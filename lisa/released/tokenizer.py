@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,11 +61,10 @@ def read_tokenizer(folder: Path) -> ReleasedTokenizer:
 
 
 def write_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, sentencepiece: Path, folder: Path, *, legacy: bool, model_max_length: int
+    tokenizer: PreTrainedTokenizerBase, folder: Path, *, legacy: bool, model_max_length: int
 ) -> None:
-    """The files that transformers 4.31 wrote for a LISA; `sentencepiece` is copied."""
-    shutil.copyfile(sentencepiece, folder / "tokenizer.model")
-    count = len(read_pieces(sentencepiece))
+    """The files that transformers 4.31 wrote for a LISA, beside the tokenizer.model that is there already."""
+    count = len(read_pieces(folder / "tokenizer.model"))
     added = {token: number for token, number in tokenizer.get_added_vocab().items() if number >= count}
     write_json(folder / "added_tokens.json", dict(sorted(added.items())))
     tokens = {name: _as_record(getattr(tokenizer, name)) for name in ("bos_token", "eos_token", "unk_token")}
