@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
 from tokenizers import AddedToken
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lisa.conversation import IMAGE_PLACEHOLDER, SEG, TEMPLATES, Conversation, write
@@ -202,14 +202,18 @@ class ConversationTokenizer:
     def _splitter(self) -> str:
         """Matches one token that is looked up, longest first."""
         plain = {getattr(self.tokenizer, f"{name}_token") for name in ("bos", "eos", "unk")} - {None}
-        return "(" + "|".join(re.escape(token) for token in sorted(self._stripping | plain, key=len, reverse=True)) + ")"
+        return (
+            "(" + "|".join(re.escape(token) for token in sorted(self._stripping | plain, key=len, reverse=True)) + ")"
+        )
 
     def _tokens(self, piece: str, first: bool) -> list[tuple[int, int]]:
         """(id, end of its text within the piece) for each token of a piece without added tokens; ends are at least 1."""
         if not piece:
             return []
         encoded = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
-        tokens = [(token, max(end, 1)) for token, (_, end) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)]
+        tokens = [
+            (token, max(end, 1)) for token, (_, end) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)
+        ]
         if self.leading_blank == "first" and not first and not piece.startswith(" "):
             return self._without_leading_blank(tokens)
         return tokens

@@ -39,7 +39,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return weights
 
 
-def check_fit(source: str | Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, mend: str) -> None:
+def check_fit(
+    source: str | Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, mend: str
+) -> None:
     """Whether `found` has the names and shapes of `wanted`, no less and no more.
 
     ValueError names every key that is missing, unexpected or of another shape; `what` says what it does not fit, `mend`

@@ -35,4 +35,8 @@ def holds_released(folder: Path) -> bool:
 
 def holds_llava(folder: Path) -> bool:
     """Whether a folder holds a LLaVA in its authors' format, without a SAM."""
-    return (folder / "config.json").is_file() and is_llava(read_json(folder / "config.json")) and not holds_released(folder)
+    return (
+        (folder / "config.json").is_file()
+        and is_llava(read_json(folder / "config.json"))
+        and not holds_released(folder)
+    )

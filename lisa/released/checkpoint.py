@@ -121,7 +121,9 @@ class Released:
         wanted = skeleton(self.config).state_dict()
         if options.sam_weights:
             wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith(NEW)}
-        check_fit(path, self.survey.weights, wanted, "the model of its config", "copy or convert the whole checkpoint again")
+        check_fit(
+            path, self.survey.weights, wanted, "the model of its config", "copy or convert the whole checkpoint again"
+        )
         self.processor = LisaProcessor(
             self.config, text.tokenizer, pil_image_processor(tower), sentencepiece=text.sentencepiece.read_bytes()
         )

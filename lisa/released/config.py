@@ -14,11 +14,18 @@ from sam_bridge import SAM_PRESETS, SamSize
 SELECTED = {"patch": "default", "cls_patch": "full"}
 """LLaVA's name for which of CLIP's tokens are used, and transformers'."""
 
-_TEXT_KEYS = (
-    "hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads hidden_act "
-    "max_position_embeddings initializer_range rms_norm_eps"
-).split()
-_RARE_TEXT_KEYS = "rope_theta rope_scaling attention_bias mlp_bias head_dim".split()
+_TEXT_KEYS = [
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+]
+_RARE_TEXT_KEYS = ["rope_theta", "rope_scaling", "attention_bias", "mlp_bias", "head_dim"]
 _TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 _RELEASED = {
@@ -62,7 +69,9 @@ _SAM_KEYS = {
 
 def is_lisa(raw: dict) -> bool:
     """Whether a config.json is a released LISA's."""
-    return "text_config" not in raw and ("train_mask_decoder" in raw or "LISAForCausalLM" in raw.get("architectures", []))
+    return "text_config" not in raw and (
+        "train_mask_decoder" in raw or "LISAForCausalLM" in raw.get("architectures", [])
+    )
 
 
 def is_llava(raw: dict) -> bool:
@@ -82,7 +91,9 @@ def vlm_config(raw: dict, vision: CLIPVisionConfig, projector_layers: int, vocab
     """The vision-language model of a released checkpoint; `vocabulary` is the number of embeddings in its weights."""
     selected = raw.get("mm_vision_select_feature", "patch")
     if selected not in SELECTED:
-        raise ValueError(f"mm_vision_select_feature is {selected!r} in the config.json; known are {', '.join(SELECTED)}")
+        raise ValueError(
+            f"mm_vision_select_feature is {selected!r} in the config.json; known are {', '.join(SELECTED)}"
+        )
     keys = (*_TEXT_KEYS, *_RARE_TEXT_KEYS, *_TOKEN_KEYS)
     text = {key: raw[key] for key in keys if raw.get(key) is not None} | {"vocab_size": vocabulary}
     return LlavaConfig(
@@ -172,8 +183,7 @@ def _refuse_what_the_format_lacks(config: LisaConfig) -> None:
         "a projector that merges patches": getattr(vlm, "merge_patches", 1) > 1,
         "a convolutional stem": bool(getattr(vlm, "stem_widths", ()) or config.sam_size.stem_widths),
         "word embeddings tied to the output": config.tie_word_embeddings,
-        "rotary positions of another kind": not config.released
-        and vlm.text_config.rope_parameters not in _USUAL_ROPE,
+        "rotary positions of another kind": not config.released and vlm.text_config.rope_parameters not in _USUAL_ROPE,
         "a state read at [SEG]": config.seg_state != "before",
     }.items():
         if wrong:

@@ -78,12 +78,16 @@ def _rotary(stored: str, config: LisaConfig, dtype: str) -> dict[str, Tensor]:
     text = config.vlm_config.text_config
     steps = torch.arange(0, text.head_dim, 2, dtype=torch.float32) / text.head_dim
     frequencies = 1.0 / text.rope_parameters["rope_theta"] ** steps
-    return {stored.removesuffix(suffix) + ".self_attn" + INV_FREQ: frequencies.to(DTYPES.get(dtype, getattr(torch, kind)))}
+    return {
+        stored.removesuffix(suffix) + ".self_attn" + INV_FREQ: frequencies.to(DTYPES.get(dtype, getattr(torch, kind)))
+    }
 
 
 def _write_generation_config(folder: Path, raw: dict) -> None:
     tokens = {key: raw[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    write_json(folder / "generation_config.json", {"_from_model_config": True} | tokens | {"transformers_version": "4.31.0"})
+    write_json(
+        folder / "generation_config.json", {"_from_model_config": True} | tokens | {"transformers_version": "4.31.0"}
+    )
 
 
 def _write_tokenizer(folder: Path, config: LisaConfig, processor: LisaProcessor) -> None:

@@ -41,13 +41,17 @@ def weight_files(path: Path) -> list[Path]:
             names = sorted(set(read_json(index).get("weight_map", {}).values()))
             lost = [name for name in names if not (path / name).is_file()]
             if lost:
-                raise FileNotFoundError(f"{path} lacks {', '.join(lost)}, which {index.name} lists; copy the whole folder")
+                raise FileNotFoundError(
+                    f"{path} lacks {', '.join(lost)}, which {index.name} lists; copy the whole folder"
+                )
             if names:
                 return [path / name for name in names]
         files = sorted(file for file in path.glob(f"*{suffix}") if file.name != "training_args.bin")
         if files:
             return files
-    raise FileNotFoundError(f"{path} holds no weights (*.safetensors or *.bin); copy the whole folder of the checkpoint")
+    raise FileNotFoundError(
+        f"{path} holds no weights (*.safetensors or *.bin); copy the whole folder of the checkpoint"
+    )
 
 
 class ShardWriter:

@@ -60,9 +60,7 @@ def read_tokenizer(folder: Path) -> ReleasedTokenizer:
     )
 
 
-def write_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, folder: Path, *, legacy: bool, model_max_length: int
-) -> None:
+def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, *, legacy: bool, model_max_length: int) -> None:
     """The files that transformers 4.31 wrote for a LISA, beside the tokenizer.model that is there already."""
     count = len(read_pieces(folder / "tokenizer.model"))
     added = {token: number for token, number in tokenizer.get_added_vocab().items() if number >= count}
