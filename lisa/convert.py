@@ -1,9 +1,10 @@
 """Convert a checkpoint: released LISA -> our folder, or our folder -> released LISA.
 
-From:        python -m lisa.convert xinlai/LISA-7B-v1 lisa-7b
-After the reference's training (zero_to_fp32.py):
-             python -m lisa.convert pytorch_model.bin lisa-mine --base llava-7b
-Back:        python -m lisa.convert lisa-7b lisa-7b-released --to released
+python -m lisa.convert xinlai/LISA-7B-v1 lisa-7b
+
+python -m lisa.convert pytorch_model.bin lisa-mine --base llava-7b (after zero_to_fp32.py of the reference)
+
+python -m lisa.convert lisa-7b lisa-7b-released --to released
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def convert(args: ConvertArgs) -> None:
         raise FileNotFoundError(f"nothing at {source}; give a folder, a file of weights, or a hub id")
     if not args.base and not holds_released(source):
         raise ValueError(
-            f"{source} is no released LISA (its config.json tells); weights of the reference's training need the LLaVA that "
-            "it began with, by --base"
+            f"{source} is no released LISA (its config.json tells); weights of the reference's training need the LLaVA "
+            "that it began with, by --base"
         )
     options = ReleasedOptions(
         vision_tower=args.vision_tower,

@@ -21,7 +21,7 @@ from lisa.tokenization import ConversationTokenizer
 from sam_bridge import ImageSize, masks_to_low_res, resize_and_pad
 
 SENTENCEPIECE = "sentencepiece.model"
-"""tokenizer.model of a released checkpoint; under its own name, transformers would read it in place of tokenizer.json."""
+"""tokenizer.model of a released checkpoint; by its own name, transformers would read it instead of tokenizer.json."""
 
 
 @dataclass(frozen=True, kw_only=True)

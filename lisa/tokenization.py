@@ -207,7 +207,7 @@ class ConversationTokenizer:
         )
 
     def _tokens(self, piece: str, first: bool) -> list[tuple[int, int]]:
-        """(id, end of its text within the piece) for each token of a piece without added tokens; ends are at least 1."""
+        """(id, end of its text within the piece) for each token of a piece without added tokens; ends are 1 or more."""
         if not piece:
             return []
         encoded = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)

@@ -1,8 +1,8 @@
 """Compare our model with the reference's outputs: `python tests/parity.py DIR`.
 
-DIR holds a released LISA with its vision tower, what training started from, pictures, and golden/ with inputs and outputs
-of the official code. Nothing about sizes or names is known here; they come from the files. One line for each comparison,
-then `N compared, N failed`; status 1 when any failed.
+DIR holds a released LISA with its vision tower, what training started from, pictures, and golden/ with inputs and
+outputs of the official code. Nothing about sizes or names is known here; they come from the files. One line for each
+comparison, then `N compared, N failed`; status 1 when any failed.
 """
 
 from __future__ import annotations

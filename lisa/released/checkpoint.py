@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
@@ -49,7 +50,7 @@ class ReleasedOptions:
     model_max_length: int = 512
     """Longest conversation in tokens, image tokens included."""
     sam_weights: str = ""
-    """SAM weights, where the checkpoint is a LLaVA that is to become a LISA; [SEG] and `text_hidden_fcs` are new then."""
+    """SAM weights, for a LLaVA that is to become a LISA; [SEG] and `text_hidden_fcs` are new then."""
     use_im_start_end: bool = True
     """Whether that LISA puts <im_start> and <im_end> around the image tokens."""
 
@@ -70,8 +71,8 @@ class Survey:
     """Our name -> a tensor on the meta device: shape and type."""
     lora: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Our name of an adapted weight -> its matrices "A" and "B"."""
-    inv_freq: str = ""
-    """Type of the rotary frequencies, where they are stored."""
+    inv_freq: dict[str, Any] | None = None
+    """Type and values of the rotary frequencies, where they are stored; every layer has the same."""
 
     def add(self, sources: Iterable[Source]) -> None:
         """Note everything in the files. ValueError for a weight that is there twice."""
@@ -79,7 +80,7 @@ class Survey:
             for stored, tensor in read_tensors(source.path).items():
                 name = source.rename(stored)
                 if stored.endswith(INV_FREQ):
-                    self.inv_freq = str(tensor.dtype).removeprefix("torch.")
+                    self.inv_freq = {"dtype": str(tensor.dtype).removeprefix("torch."), "values": tensor.tolist()}
                 if isinstance(name, LoraName):
                     self.lora.setdefault(name.target, {})[name.matrix] = tensor.clone()
                 elif name is not None and name in self.weights:
@@ -121,9 +122,7 @@ class Released:
         wanted = skeleton(self.config).state_dict()
         if options.sam_weights:
             wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith(NEW)}
-        check_fit(
-            path, self.survey.weights, wanted, "the model of its config", "copy or convert the whole checkpoint again"
-        )
+        check_fit(path, self.survey.weights, wanted, "the model of its config", "copy the whole checkpoint again")
         self.processor = LisaProcessor(
             self.config, text.tokenizer, pil_image_processor(tower), sentencepiece=text.sentencepiece.read_bytes()
         )

@@ -12,7 +12,7 @@ from lisa.modeling import Lisa
 from lisa.processing import LisaProcessor
 from lisa.released.checkpoint import Released, skeleton
 from lisa.released.config import needs_sam_config, projector_layers, released_config, sam_config
-from lisa.released.files import ShardWriter, replaced_folder, weight_files, write_json
+from lisa.released.files import ShardWriter, read_json, replaced_folder, weight_files, write_json
 from lisa.released.names import INV_FREQ, released_name
 from lisa.released.tokenizer import write_tokenizer
 from lisa.weights import DTYPES, in_dtype
@@ -40,13 +40,17 @@ def export_released(model: Path, folder: Path, dtype: str = "", vision_tower: st
     `vision_tower` names the one that goes with it, "" is the name that the checkpoint came with. ValueError when the
     format cannot hold the model.
     """
+    if read_json(model / "config.json").get("model_type") != LisaConfig.model_type:
+        raise ValueError(f"{model} is no folder of ours; --to released writes what train_ds.py or lisa.convert made")
     config, processor = LisaConfig.from_pretrained(model), LisaProcessor.from_pretrained(model)
     if processor.sentencepiece is None:
         raise ValueError(
-            f"{model} has no sentencepiece.model, which the released format needs: only models that began as a released "
-            "LISA or as a LLaVA of its authors can be written in it"
+            f"{model} has no sentencepiece.model, which the released format needs: only models that began as a "
+            "released LISA or as a LLaVA of its authors can be written in it"
         )
     raw = released_config(config, processor.tokenizer, vision_tower)
+    if dtype:
+        raw["torch_dtype"] = str(DTYPES[dtype]).removeprefix("torch.")
     files = weight_files(model)
     found = {name: torch.empty_like(t, device="meta") for file in files for name, t in read_tensors(file).items()}
     check_fit(model, found, skeleton(config).state_dict(), "the model of its config", "copy the whole folder again")
@@ -71,16 +75,15 @@ def export_released(model: Path, folder: Path, dtype: str = "", vision_tower: st
 
 def _rotary(stored: str, config: LisaConfig, dtype: str) -> dict[str, Tensor]:
     """The rotary frequencies that go with a layer's first weight, if the checkpoint came with them."""
-    kind = (config.released or {}).get("inv_freq", "float32")
-    suffix = ".self_attn.q_proj.weight"
-    if not stored.startswith("model.layers.") or not stored.endswith(suffix) or not kind:
+    suffix = "q_proj.weight"
+    if not stored.startswith("model.layers.") or not stored.endswith(suffix):
         return {}
-    text = config.vlm_config.text_config
-    steps = torch.arange(0, text.head_dim, 2, dtype=torch.float32) / text.head_dim
-    frequencies = 1.0 / text.rope_parameters["rope_theta"] ** steps
-    return {
-        stored.removesuffix(suffix) + ".self_attn" + INV_FREQ: frequencies.to(DTYPES.get(dtype, getattr(torch, kind)))
-    }
+    before = (config.released or {}).get("inv_freq")
+    if before is None:
+        return {}
+    kind = DTYPES.get(dtype, getattr(torch, before["dtype"]))
+    name = stored.removesuffix("." + suffix) + INV_FREQ
+    return {name: torch.tensor(before["values"], dtype=torch.float64).to(kind)}
 
 
 def _write_generation_config(folder: Path, raw: dict) -> None:

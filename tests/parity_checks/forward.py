@@ -85,8 +85,8 @@ def _check_inputs(report: Report, golden: Golden, batch: Batch, pad_id: int) -> 
     report.close(name, "images_clip", batch.pixel_values, golden.tensor("images_clip"))
     wanted = golden.tensor("images_sam_sub")
     report.close(name, "images_sam_sub", every(batch.sam_pixels, wanted), wanted)
-    for index, (ours, wanted) in enumerate(zip(batch.targets.masks, golden.numbered("gt_masks"), strict=True)):
-        report.equal(name, f"gt_masks_{index}", ours, wanted)
+    for index, ours in enumerate(batch.targets.masks):
+        report.equal(name, f"gt_masks_{index}", ours, golden.tensor(f"gt_masks_{index}"))
 
 
 def _check_road(report: Report, golden: Golden, model: Lisa, batch: Batch) -> None:
@@ -103,7 +103,7 @@ def _check_road(report: Report, golden: Golden, model: Lisa, batch: Batch) -> No
     hidden = model.hidden_states(rows, image_tokens)
     # What stands at padding means nothing, and the two attend to different things there.
     real = rows.segments != PADDING
-    report.close(name, "last_hidden_state", hidden[real], golden.tensor("last_hidden_state")[real])
+    report.close(name, "last_hidden_state", hidden[real], _at(golden.tensor("last_hidden_state"), real))
     if "supervised_labels" in golden.tensors:
         learned = rows.labels[:, 1:] != -100
         report.equal(name, "supervised_labels", rows.labels[:, 1:][learned], golden.tensor("supervised_labels"))
@@ -116,6 +116,10 @@ def _check_road(report: Report, golden: Golden, model: Lisa, batch: Batch) -> No
     _check_masks(report, golden, model, batch, "")
 
 
+def _at(tensor: Tensor | None, where: Tensor) -> Tensor | None:
+    return None if tensor is None else tensor[where]
+
+
 def _check_masks(report: Report, golden: Golden, model: Lisa, batch: Batch, variant: str) -> None:
     """[SEG] embeddings, low-res logits, predicted IoU and masks; `variant` tells how the rows were made."""
     name, side = golden.name, model.config.sam_size.image_size
@@ -125,11 +129,6 @@ def _check_masks(report: Report, golden: Golden, model: Lisa, batch: Batch, vari
     masks = model.masks_from_states(gather_seg_states(hidden, positions), image_of, batch.sam_pixels)
     split = [split_by_image(t, image_of, len(batch.sizes)) for t in (masks.prompts, masks.low_res, masks.scores)]
     stems = ("pred_embeddings", "low_res_logits", "iou_predictions", "pred_masks")
-    for stem in stems:
-        count = len(golden.numbered(stem))
-        if count != len(batch.sizes):
-            report.fail(name, stem, f"{count} tensors for {len(batch.sizes)} pictures")
-            return
     for index, (prompts, low_res, scores) in enumerate(zip(*split, strict=True)):
         wanted = [golden.tensor(f"{stem}_{index}") for stem in stems]
         report.close(name, f"pred_embeddings_{index}{variant}", prompts, wanted[0])

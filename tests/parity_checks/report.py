@@ -15,6 +15,7 @@ CLOSE = 1e-4
 """Greatest difference allowed, relative to the greatest absolute value wanted."""
 FLIPS = 5
 """Pixels of a mask that may change sign."""
+MISSING = "it is not among the tensors that the case lists"
 
 
 class Report:
@@ -31,6 +32,9 @@ class Report:
 
     def equal(self, case: str, name: str, ours: Any, wanted: Any) -> None:
         """Two values, or two tensors of the same shape, are the same."""
+        if wanted is None and isinstance(ours, Tensor):
+            self.listed(case, name, MISSING)
+            return
         if isinstance(wanted, Tensor):
             same = ours.shape == wanted.shape and bool((ours.to(wanted.dtype) == wanted).all())
             self.line(
@@ -39,8 +43,11 @@ class Report:
             return
         self.line(case, name, ours == wanted, "equal" if ours == wanted else f"{ours!r} instead of {wanted!r}"[:500])
 
-    def close(self, case: str, name: str, ours: Tensor, wanted: Tensor, tolerance: float = CLOSE) -> bool:
-        """The greatest difference relative to the maximum is within the tolerance."""
+    def close(self, case: str, name: str, ours: Tensor, wanted: Tensor | None, tolerance: float = CLOSE) -> bool:
+        """The greatest difference relative to the maximum is within the tolerance; false if nothing was compared."""
+        if wanted is None:
+            self.listed(case, name, MISSING)
+            return False
         if ours.shape != wanted.shape:
             self.line(case, name, False, f"shape {tuple(ours.shape)} instead of {tuple(wanted.shape)}")
             return False
@@ -100,17 +107,12 @@ class Golden:
         self.read.add(f"json {name}")
         return self.facts[name]
 
-    def tensor(self, name: str) -> Tensor:
-        """A tensor."""
+    def tensor(self, name: str) -> Tensor | None:
+        """A tensor; None where the case does not list it, which the report then says."""
         self.read.add(name)
-        return self.tensors[name]
-
-    def numbered(self, stem: str) -> list[Tensor]:
-        """The tensors `stem`_0, `stem`_1, ..."""
-        names = sorted(
-            (name for name in self.tensors if name.rpartition("_")[0] == stem), key=lambda n: int(n.rpartition("_")[2])
-        )
-        return [self.tensor(name) for name in names]
+        if name not in self.tensors and name in self.facts.get("tensors", {name}):
+            raise ValueError(f"the file lacks {name}, which the case lists")
+        return self.tensors.get(name)
 
     def list_facts(self, report: Report, names: Iterable[str], why: str) -> None:
         """Say that these entries have no counterpart of ours."""
@@ -125,8 +127,10 @@ class Golden:
             report.fail(self.name, name, "unknown to this script, and so not compared")
 
 
-def every(full: Tensor, part: Tensor) -> Tensor:
+def every(full: Tensor, part: Tensor | None) -> Tensor:
     """`full` thinned out to the shape of `part`: each dimension keeps every k-th entry."""
+    if part is None:
+        return full
     for dimension, size in enumerate(part.shape):
         step = -(-full.shape[dimension] // max(size, 1))
         full = full.index_select(dimension, torch.arange(0, full.shape[dimension], max(step, 1)))
