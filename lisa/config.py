@@ -28,8 +28,8 @@ class LisaConfig(PretrainedConfig):
     model_max_length: longest conversation in tokens, image tokens included.
     mask_loss_size: "original" computes mask losses at each picture's own size, as the reference does;
         "low_res" on the decoder's grid.
-    released: what only the released format knows, kept for the way back: "config" (its config.json) and "inv_freq" (type
-        and values of the rotary frequencies in its files, None when they are not in there).
+    released: what only the released format knows, kept for the way back: "config" (its config.json) and "inv_freq"
+        (type and values of the rotary frequencies in its files, None when they are not in there).
     *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off. The reference knows ce,
         bce and dice; dense and look bring small heads of their own.
     """

@@ -47,7 +47,7 @@ def read_tokenizer(folder: Path) -> ReleasedTokenizer:
             backend.add_tokens([AddedToken(token, special=special, normalized=False)])
         if backend.token_to_id(token) != number:
             raise ValueError(
-                f"{folder}: token {token} should have id {number} but the vocabulary says {backend.token_to_id(token)}: "
+                f"{folder}: token {token} should have id {number}, the vocabulary says {backend.token_to_id(token)}: "
                 "the tokenizer's files do not belong together"
             )
     # Numbers like 1e30 mean that there is no limit.
