@@ -23,6 +23,8 @@ from lisa.released.files import read_json
 from lisa.tokenization import add_lisa_tokens
 from sam_bridge import load_sam_weights, read_tensors
 
+LOSS_TERMS = ("ce", "bce", "dice", "dense", "iou", "ground", "look")
+
 
 def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[Lisa, LisaProcessor]:
     """The model and processor that `args` ask for; `texts` gives sentences to train a tokenizer on."""
@@ -66,14 +68,7 @@ def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     processor = LisaProcessor.from_pretrained(folder)
     processor.packing = args.packing
     config = processor.config
-    if (args.vision_steps or args.grounding_steps) and not config.ground_loss_weight:
-        raise ValueError(
-            f"--version {args.version} was built without the grounding loss, which --vision_steps and "
-            "--grounding_steps learn from: leave them out"
-        )
-    config.mask_loss_size = args.mask_loss_size
-    for term in ("ce", "bce", "dice"):
-        setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))
+    _choose_losses(args, config)
     model = Lisa.from_pretrained(folder, config=config, dtype=torch.float32)
     model.vlm.set_attn_implementation(args.attention)
     return model, processor
@@ -94,7 +89,12 @@ def _from_old_llava(args: TrainArgs, folder: Path) -> tuple[Lisa, LisaProcessor]
     """As `_from_llava`, from a LLaVA in its authors' format, which names its vision tower instead of holding it."""
     _require_sam(args)
     options = _released_options(args)
-    options = replace(options, sam_weights=args.vision_pretrained, use_im_start_end=args.use_mm_start_end)
+    options = replace(
+        options,
+        sam_weights=args.vision_pretrained,
+        use_im_start_end=args.use_mm_start_end,
+        settings={f"{term}_loss_weight": getattr(args, f"{term}_loss_weight") for term in LOSS_TERMS},
+    )
     return _ready(args, Released(folder, options))
 
 
@@ -110,15 +110,27 @@ def _released_options(args: TrainArgs) -> ReleasedOptions:
 def _ready(args: TrainArgs, released: Released) -> tuple[Lisa, LisaProcessor]:
     """Load in full precision, with the losses and settings of the flags."""
     config, processor = released.config, released.processor
-    if args.seg_state != config.seg_state:
+    if released.options.sam_weights:
+        config.seg_state = args.seg_state
+    elif args.seg_state != config.seg_state:
         raise ValueError(f"--seg_state {args.seg_state}: released weights need the state before [SEG]; leave it out")
-    config.mask_loss_size = args.mask_loss_size
-    for term in ("ce", "bce", "dice"):
-        setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))
+    _choose_losses(args, config)
     processor.packing = args.packing
     model = released.model(torch.float32)
     model.vlm.set_attn_implementation(args.attention)
     return model, processor
+
+
+def _choose_losses(args: TrainArgs, config: LisaConfig) -> None:
+    """The losses of the flags, for a model that is there already, with the heads that it has."""
+    if (args.vision_steps or args.grounding_steps) and not config.ground_loss_weight:
+        raise ValueError(
+            f"--version {args.version} was built without the grounding loss, which --vision_steps and "
+            "--grounding_steps learn from: leave them out"
+        )
+    config.mask_loss_size = args.mask_loss_size
+    for term in ("ce", "bce", "dice"):
+        setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))
 
 
 def _require_sam(args: TrainArgs) -> None:
@@ -156,5 +168,5 @@ def _apply(args: TrainArgs, config: LisaConfig) -> None:
     config.use_im_start_end = args.use_mm_start_end
     config.model_max_length = args.model_max_length
     config.mask_loss_size = args.mask_loss_size
-    for term in ("ce", "bce", "dice", "dense", "iou", "ground", "look"):
+    for term in LOSS_TERMS:
         setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))

@@ -6,7 +6,7 @@ before any weight is used: no part of a model is ever left random unless it is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ from lisa.processing import LisaProcessor
 from lisa.released.config import is_lisa, is_llava, read_sam_size, seg_id, tower_of, vlm_config
 from lisa.released.files import read_json, weight_files
 from lisa.released.hub import find_tower
-from lisa.released.names import INV_FREQ, LANGUAGE, PROJECTOR, TOWER, LoraName, our_name, tower_name
+from lisa.released.names import LANGUAGE, PROJECTOR, TOWER, our_name, tower_name
+from lisa.released.survey import Source, Survey
 from lisa.released.tokenizer import ReleasedTokenizer, read_tokenizer
-from lisa.seg import build_text_hidden_fcs
 from lisa.tokenization import add_lisa_tokens
 from lisa.weights import POSITIONS
 from sam_bridge import SAM_PRESETS, SamSize, check_fit, measure_sam, read_tensors
 
-NEW = "text_hidden_fcs."
-"""What a LLaVA that becomes a LISA has no weights for."""
+NEW = ("text_hidden_fcs", "dense_prompt", "dense_image", "name_image", "look_state", "look_token")
+"""Modules that a LLaVA which becomes a LISA has no weights for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,52 +53,8 @@ class ReleasedOptions:
     """SAM weights, for a LLaVA that is to become a LISA; [SEG] and `text_hidden_fcs` are new then."""
     use_im_start_end: bool = True
     """Whether that LISA puts <im_start> and <im_end> around the image tokens."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A file of weights, and how its names become ours."""
-
-    path: Path
-    rename: Callable[[str], str | LoraName | None]
-
-
-@dataclass(kw_only=True)
-class Survey:
-    """What the files hold; nothing of it is in memory but the LoRA matrices, which are small."""
-
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    """Our name -> a tensor on the meta device: shape and type."""
-    lora: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    """Our name of an adapted weight -> its matrices "A" and "B"."""
-    inv_freq: dict[str, Any] | None = None
-    """Type and values of the rotary frequencies, where they are stored; every layer has the same."""
-
-    def add(self, sources: Iterable[Source]) -> None:
-        """Note everything in the files. ValueError for a weight that is there twice."""
-        for source in sources:
-            for stored, tensor in read_tensors(source.path).items():
-                name = source.rename(stored)
-                if stored.endswith(INV_FREQ):
-                    self.inv_freq = {"dtype": str(tensor.dtype).removeprefix("torch."), "values": tensor.tolist()}
-                if isinstance(name, LoraName):
-                    self.lora.setdefault(name.target, {})[name.matrix] = tensor.clone()
-                elif name is not None and name in self.weights:
-                    raise ValueError(f"{source.path} holds {stored}, which another file of the checkpoint holds too")
-                elif name is not None:
-                    self.weights[name] = torch.empty_like(tensor, device="meta")
-
-    def check_lora(self, source: Path) -> None:
-        """Every pair of matrices must be whole and fit the weight that it adapts."""
-        for target, pair in self.lora.items():
-            weight = self.weights.get(target)
-            if pair.keys() != {"A", "B"} or weight is None or pair["B"].shape[:1] + pair["A"].shape[1:] != weight.shape:
-                shapes = {name: tuple(matrix.shape) for name, matrix in pair.items()}
-                raise ValueError(f"{source}: the LoRA matrices {shapes} do not fit {target}; is the checkpoint whole?")
-
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """The weights whose names begin with `prefix`, without it."""
-        return {name.removeprefix(prefix): w for name, w in self.weights.items() if name.startswith(prefix)}
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """More fields of that LISA's config: the weights of its loss terms."""
 
 
 class Released:
@@ -121,7 +77,7 @@ class Released:
         self.config = self._config(CLIPVisionConfig.from_pretrained(tower), text)
         wanted = skeleton(self.config).state_dict()
         if options.sam_weights:
-            wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith(NEW)}
+            wanted = {name: tensor for name, tensor in wanted.items() if name.split(".")[0] not in NEW}
         check_fit(path, self.survey.weights, wanted, "the model of its config", "copy the whole checkpoint again")
         self.processor = LisaProcessor(
             self.config, text.tokenizer, pil_image_processor(tower), sentencepiece=text.sentencepiece.read_bytes()
@@ -130,15 +86,16 @@ class Released:
     def model(self, dtype: torch.dtype | None = None) -> Lisa:
         """The model with all of its weights; None takes the type of the language model's.
 
-        With `sam_weights`, the rows of added tokens start as the mean of the others, and `text_hidden_fcs` at random.
+        With `sam_weights`, the rows of added tokens start as the mean of the others, and `NEW` at random.
         """
         model = skeleton(self.config)
         dtype = dtype or self.survey.weights["vlm.lm_head.weight"].dtype
         for part in self.parts():
             fill(model, part, dtype)
         if self.options.sam_weights:
-            width = self.config.sam_size.prompt_width
-            model.text_hidden_fcs = build_text_hidden_fcs(model.backbone.width, width).to(dtype)
+            for name, module in model.named_children():
+                if name in NEW:
+                    start_anew(module, dtype)
             rows = max(len(self.processor.tokenizer), self.config.vlm_config.text_config.vocab_size)
             model.vlm.resize_token_embeddings(rows)
         return model.eval()
@@ -194,6 +151,7 @@ class Released:
             use_im_start_end=im_start_end,
             model_max_length=self.options.model_max_length,
             released={"config": self.raw, "inv_freq": self.survey.inv_freq},
+            **self.options.settings,
         )
 
 
@@ -233,3 +191,10 @@ def fill(model: nn.Module, weights: dict[str, Tensor], dtype: torch.dtype) -> No
             module._buffers[leaf] = value
         else:
             module._parameters[leaf] = nn.Parameter(value)
+
+
+def start_anew(module: nn.Module, dtype: torch.dtype) -> None:
+    """Random weights, as torch starts them, for a module of a `skeleton`."""
+    for layer in module.to_empty(device="cpu").to(dtype).modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
