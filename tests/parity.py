@@ -25,7 +25,9 @@ from parity_checks.weights import check_merge, check_round_trip, check_start, ch
 
 from lisa.released import ReleasedOptions, holds_llava, holds_released, open_released
 from lisa.released.files import weight_files
-from sam_bridge import read_tensors
+
+DATA = ("golden", "images")
+"""Folders of inputs and outputs; the others hold weights."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,8 +75,12 @@ def check_folder(report: Report, folder: Path, released: Path) -> None:
 def check_weights(report: Report, folder: Path, released: Path, tower: Path | None, model) -> None:
     """The LoRA checkpoint, the start of training, and the round trip, as far as their files are there."""
     base = next((path for path in _folders(folder) if holds_llava(path)), None)
-    lora = next((path for path in _folders(folder) if not (path / "config.json").exists() and _has_lora(path)), None)
+    lora = next((path for path in _folders(folder) if _is_training_checkpoint(path)), None)
     sam = next(iter(sorted(folder.glob("*.pth"))), None)
+    known = {*DATA, *(part.name for part in (base, lora, sam, tower, released) if part is not None)}
+    for path in sorted(folder.iterdir()):
+        if path.name not in known:
+            report.listed(folder.name, path.name, "nothing is known about it")
     missing = [
         name for name, part in {"base": base, "LoRA": lora, "SAM": sam, "vision tower": tower}.items() if part is None
     ]
@@ -111,9 +117,12 @@ def _model_type(path: Path) -> str:
     return json.loads(config.read_text(encoding="utf-8")).get("model_type", "")[:4] if config.is_file() else ""
 
 
-def _has_lora(path: Path) -> bool:
+def _is_training_checkpoint(path: Path) -> bool:
+    """Weights without a config, as the reference's training leaves them."""
+    if path.name in DATA or (path / "config.json").exists():
+        return False
     try:
-        return any(".lora_A." in name for file in weight_files(path) for name in read_tensors(file))
+        return bool(weight_files(path))
     except FileNotFoundError:
         return False
 

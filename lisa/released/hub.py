@@ -49,7 +49,7 @@ def find_tower(name: str, beside: Path, *, weights: bool) -> Path:
         return fetch(name, "the vision tower", weights=weights)
     raise FileNotFoundError(
         f"no vision tower {name} beside {beside} (released checkpoints leave it out); give its folder or hub id with "
-        "--vision-tower, as in openai/clip-vit-large-patch14"
+        "--vision-tower of lisa.convert or train_ds.py, as in openai/clip-vit-large-patch14"
     )
 
 
