@@ -79,8 +79,10 @@ class Lisa(PreTrainedModel):
 
         folder = resolve(pretrained_model_name_or_path)
         if holds_released(folder):
-            dtype = kwargs.pop("dtype", None)
-            return open_released(folder, ReleasedOptions(**kwargs)).model(None if dtype == "auto" else dtype)
+            dtype = kwargs.pop("dtype", "auto")
+            if isinstance(dtype, str):
+                dtype = None if dtype == "auto" else getattr(torch, dtype)
+            return open_released(folder, ReleasedOptions(**kwargs)).model(dtype)
         kwargs["output_loading_info"] = True
         model, report = super().from_pretrained(folder, *args, **kwargs)
         wrong = {name: sorted(map(str, keys)) for name, keys in report.items() if keys}

@@ -115,16 +115,17 @@ class LisaProcessor:
     @classmethod
     def from_pretrained(cls, path: str | Path) -> LisaProcessor:
         """From a folder that `save_pretrained` wrote, or from a released LISA (a folder or a hub id)."""
-        from lisa.released import open_released
+        from lisa.released import open_released, resolve
 
-        if (released := open_released(path)) is not None:
+        folder = resolve(path)
+        if (released := open_released(folder)) is not None:
             return released.processor
-        config = LisaConfig.from_pretrained(path)
-        vocabulary = Path(path) / SENTENCEPIECE
+        config = LisaConfig.from_pretrained(folder)
+        vocabulary = folder / SENTENCEPIECE
         return cls(
             config,
-            AutoTokenizer.from_pretrained(path),
-            AutoImageProcessor.from_pretrained(path, backend=config.image_backend),
+            AutoTokenizer.from_pretrained(folder),
+            AutoImageProcessor.from_pretrained(folder, backend=config.image_backend),
             sentencepiece=vocabulary.read_bytes() if vocabulary.is_file() else None,
         )
 

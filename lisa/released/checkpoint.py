@@ -25,7 +25,7 @@ from lisa.released.hub import find_tower
 from lisa.released.names import LANGUAGE, PROJECTOR, TOWER, our_name, tower_name
 from lisa.released.survey import Source, Survey
 from lisa.released.tokenizer import ReleasedTokenizer, read_tokenizer
-from lisa.tokenization import add_lisa_tokens
+from lisa.tokenization import IM_START, add_lisa_tokens
 from lisa.weights import POSITIONS
 from sam_bridge import SAM_PRESETS, SamSize, check_fit, measure_sam, read_tensors
 
@@ -137,7 +137,7 @@ class Released:
         elif self.options.base:
             # The reference's flag is not in the checkpoint, but its two tokens have rows of their own.
             rows = self.survey.weights.get(f"{LANGUAGE}embed_tokens.weight", torch.empty(0))
-            im_start_end = len(rows) != len(tokenizer) + 1
+            im_start_end = IM_START in tokenizer.get_vocab() or len(rows) != len(tokenizer) + 1
             add_lisa_tokens(tokenizer, im_start_end)
             vocabulary = len(tokenizer)
         return LisaConfig(

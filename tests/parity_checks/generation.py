@@ -20,11 +20,12 @@ def check_generation(report: Report, golden: Golden, model: Lisa, processor: Lis
     """One question: ids, logits and states step by step, then embeddings and masks."""
     name = golden.name
     processor = processor_for(processor, golden.fact("conv_type"))
-    conversation = conversation_of(golden.fact("history"), golden.fact("question"))
+    conversation = conversation_of(golden.facts.get("history", []), golden.fact("question"))
     picture = read_picture(images / golden.fact("image"))
     text = "".join(span.text for span in write(conversation, TEMPLATES[processor.config.template]))
     marks = ("<im_start>", "<im_end>") if processor.config.use_im_start_end else ("", "")
-    report.equal(name, "json prompt", text.replace("<image>", "<image>".join(marks)), golden.fact("prompt"))
+    golden.read.add("json history")
+    report.equal(name, "json prompt", text.replace("<image>", "<image>".join(marks)), golden.optional("prompt"))
 
     limit = golden.fact("max_new_tokens")
     predictor = Predictor(model, processor)
@@ -41,8 +42,8 @@ def check_generation(report: Report, golden: Golden, model: Lisa, processor: Lis
     if len(said) < limit:
         said.append(processor.tokenizer.eos_token_id)
     report.equal(name, "json new_token_ids", said, golden.fact("new_token_ids"))
-    if golden.fact("expected") is not None:
-        report.equal(name, "json expected", said, golden.fact("expected"))
+    if golden.optional("expected") is not None:
+        report.equal(name, "json expected", said, golden.optional("expected"))
 
     batch = processor([picture], [[conversation]])
     prompt = batch.rows.input_ids[0][batch.rows.image_index[0] <= 0].clone()
@@ -51,10 +52,10 @@ def check_generation(report: Report, golden: Golden, model: Lisa, processor: Lis
     report.equal(name, "input_ids", prompt[None], golden.tensor("input_ids"))
     report.equal(name, "output_ids", output_ids[None], golden.tensor("output_ids"))
     report.close(name, "images_clip", batch.pixel_values, golden.tensor("images_clip"))
-    report.equal(name, "json resize", list(batch.sizes[0].resized), golden.fact("resize"))
-    report.equal(name, "json original_size", list(batch.sizes[0].original), golden.fact("original_size"))
-    report.equal(name, "json seg_token_idx", model.config.seg_token_id, golden.fact("seg_token_idx"))
-    report.equal(name, "json error", None, golden.fact("error"))
+    report.equal(name, "json resize", list(batch.sizes[0].resized), golden.optional("resize"))
+    report.equal(name, "json original_size", list(batch.sizes[0].original), golden.optional("original_size"))
+    report.equal(name, "json seg_token_idx", model.config.seg_token_id, golden.optional("seg_token_idx"))
+    report.equal(name, "json error", None, golden.optional("error"))
     _check_steps(report, golden, torch.cat(logits), torch.cat(states))
     _check_masks(report, golden, model, batch, torch.cat(states), output_ids, answer)
     plain = processor.tokenizer.decode([token for token in output_ids.tolist() if token != IMAGE])
@@ -92,7 +93,7 @@ def _check_masks(
     shift = int((batch.rows.image_index[0] >= 0).sum()) - 1
     masks = model.masks_from_states(states[seg - 1 + shift], torch.zeros_like(seg), batch.sam_pixels)
     full = to_original_size(masks.low_res, size, model.config.sam_size.image_size)
-    report.equal(name, "json n_masks", [len(full)], golden.fact("n_masks"))
+    report.equal(name, "json n_masks", [len(full)], golden.optional("n_masks"))
     report.close(name, "pred_embeddings_0", masks.prompts, golden.tensor("pred_embeddings_0"))
     report.close(name, "low_res_logits_0", masks.low_res[:, None], golden.tensor("low_res_logits_0"))
     wanted = golden.tensor("pred_masks_0")

@@ -15,7 +15,9 @@ CLOSE = 1e-4
 """Greatest difference allowed, relative to the greatest absolute value wanted."""
 FLIPS = 5
 """Pixels of a mask that may change sign."""
-MISSING = "it is not among the tensors that the case lists"
+ABSENT = object()
+"""Stands for an entry that a case does not have."""
+MISSING = "the case does not have it"
 
 
 class Report:
@@ -32,7 +34,7 @@ class Report:
 
     def equal(self, case: str, name: str, ours: Any, wanted: Any) -> None:
         """Two values, or two tensors of the same shape, are the same."""
-        if wanted is None and isinstance(ours, Tensor):
+        if wanted is ABSENT or (wanted is None and isinstance(ours, Tensor)):
             self.listed(case, name, MISSING)
             return
         if isinstance(wanted, Tensor):
@@ -106,6 +108,10 @@ class Golden:
         """An entry of the JSON."""
         self.read.add(f"json {name}")
         return self.facts[name]
+
+    def optional(self, name: str) -> Any:
+        """An entry of the JSON that a case may do without: `ABSENT` then."""
+        return self.fact(name) if name in self.facts else ABSENT
 
     def tensor(self, name: str) -> Tensor | None:
         """A tensor; None where the case does not list it, which the report then says."""
