@@ -70,7 +70,7 @@ _SAM_KEYS = {
 def is_lisa(raw: dict) -> bool:
     """Whether a config.json is a released LISA's."""
     return "text_config" not in raw and (
-        "train_mask_decoder" in raw or "LISAForCausalLM" in raw.get("architectures", [])
+        "train_mask_decoder" in raw or "LISAForCausalLM" in (raw.get("architectures") or [])
     )
 
 
