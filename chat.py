@@ -34,7 +34,7 @@ class ChatArgs:
     out: Path = Path("out")
     """Folder for masks (PNG, 0 and 255) and an overlay of each answer."""
     model: str = "tiny"
-    """A model's folder, or "tiny" for the one that comes with the checkout."""
+    """A model's folder or hub id, a released LISA among them, or "tiny" for the one that comes with the checkout."""
     device: str = "auto"
     """auto, cuda, mps or cpu."""
     max_new_tokens: int = 128

@@ -42,9 +42,11 @@ class TrainArgs:
 
     # Model
     version: str = "tiny"
-    """What to start from: "tiny" builds a small model from nothing; else the folder or hub id of a LLaVA model, or a LISA folder to fine-tune."""
-    sam: str = "vit_h"
-    """Size of the SAM: vit_h, vit_l, vit_b or tiny."""
+    """What to start from: "tiny" builds a small model from nothing; else the folder or hub id of a LLaVA model, or of a LISA, ours or a released one, to fine-tune."""
+    sam: str = "auto"
+    """Size of the SAM: vit_h, vit_l, vit_b, tiny, or a file like a released model's sam_config.json; auto reads it off the weights of --vision_pretrained."""
+    vision_tower: str = ""
+    """Folder or hub id of the vision tower, where the config.json of --version only names it; default: that name, beside --version or on the hub."""
     vision_pretrained: str = ""
     """SAM weights (sam_vit_h_4b8939.pth and its like); required with a pretrained --version."""
     conv_type: Literal["llava_v1", "llava_llama_2", "plain"] = "llava_v1"
@@ -239,8 +241,10 @@ class TrainArgs:
             raise ValueError("--eval_only validates a trained model: give its folder with --version")
         if self.eval_only and self.no_eval:
             raise ValueError("--eval_only validates and --no_eval does not; choose one")
-        if self.sam not in SAM_PRESETS:
-            raise ValueError(f"--sam {self.sam!r} is no size of SAM; choose from {', '.join(SAM_PRESETS)}")
+        if self.sam not in (*SAM_PRESETS, "auto") and not Path(self.sam).is_file():
+            raise ValueError(
+                f"--sam {self.sam!r} is no size of SAM and no file; choose from auto, {', '.join(SAM_PRESETS)}"
+            )
         unknown = sorted(set(self.trainable_parts) - set(PARTS))
         if unknown or not self.trainable_parts:
             raise ValueError(

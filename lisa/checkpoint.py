@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from pathlib import Path
 
 import torch
@@ -13,24 +12,28 @@ from lisa.config import LisaConfig
 from lisa.generation import Predictor
 from lisa.modeling import Lisa
 from lisa.processing import LisaProcessor
+from lisa.released import holds_released, open_released, resolve
+from lisa.released.files import replaced_folder
+from lisa.weights import dtype_of, in_dtype
 
 KEPT_MODELS = Path(__file__).resolve().parents[1] / "models"
 """Trained models that come with the checkout."""
-
-POSITIONS = "positional_encoding_gaussian_matrix"
 
 
 def load(model: str | Path, device: str = "auto", dtype: str = "auto") -> Predictor:
     """A trained model, ready to answer.
 
-    model: a folder that `save` wrote, or the name of a model that comes with the checkout ("tiny").
+    model: a folder that `save` wrote, the name of a model that comes with the checkout ("tiny"), or a released LISA;
+        folders, or hub ids.
     device: "auto" takes cuda, then mps, then cpu. dtype: "auto" is fp32 on a CPU and bf16 elsewhere.
     """
     folder = find_model(model)
     device = _pick_device(device)
     wanted = torch.float32 if device == "cpu" else torch.bfloat16
     if dtype != "auto":
-        wanted = _dtype(dtype)
+        wanted = dtype_of(dtype)
+    if (released := open_released(folder)) is not None:
+        return Predictor(released.model(wanted).to(device), released.processor, name=str(model))
     lisa = Lisa.from_pretrained(folder, dtype=wanted).to(device)
     return Predictor(lisa, LisaProcessor.from_pretrained(folder), name=str(model))
 
@@ -41,26 +44,17 @@ def save(model: Lisa, processor: LisaProcessor, folder: str | Path, dtype: str =
     Adapters are merged into the layers they adapt. The folder is written beside its place and moved there
     whole; an older one goes only then. ValueError when the folder holds something else than a model.
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds other things than a model; choose a new folder to save to")
-    unfinished, older = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
-    for leftover in (unfinished, older):
-        shutil.rmtree(leftover, ignore_errors=True)
     config = copy.deepcopy(model.config)
     config.architectures = [Lisa.__name__]
-    config.dtype = _dtype(dtype)
-    config.save_pretrained(unfinished)
-    processor.save_pretrained(unfinished)
+    config.dtype = dtype_of(dtype)
     tied = _tied_names(config)
     weights = {
-        name: _in_dtype(name, tensor, dtype) for name, tensor in merged_state_dict(model).items() if name not in tied
+        name: in_dtype(name, tensor, dtype) for name, tensor in merged_state_dict(model).items() if name not in tied
     }
-    save_torch_state_dict(weights, unfinished)
-    if folder.exists():
-        folder.rename(older)
-    unfinished.rename(folder)
-    shutil.rmtree(older, ignore_errors=True)
+    with replaced_folder(Path(folder)) as unfinished:
+        config.save_pretrained(unfinished)
+        processor.save_pretrained(unfinished)
+        save_torch_state_dict(weights, unfinished)
 
 
 def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
@@ -70,11 +64,6 @@ def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("vlm.")}
     merged = copy.deepcopy(model.vlm).merge_and_unload()
     return own | {f"vlm.{name}": tensor for name, tensor in merged.state_dict().items()}
-
-
-def _in_dtype(name: str, tensor: torch.Tensor, dtype: str) -> torch.Tensor:
-    """The frequencies of SAM's positions stay exact: rounded, they would move every position."""
-    return tensor if name.endswith(POSITIONS) else tensor.to(_dtype(dtype))
 
 
 def _tied_names(config: LisaConfig) -> set[str]:
@@ -87,6 +76,7 @@ def find_model(model: str | Path) -> Path:
     folder = Path(model)
     if not folder.is_dir() and (KEPT_MODELS / str(model)).is_dir():
         folder = KEPT_MODELS / str(model)
+    folder = resolve(folder)
     if not folder.is_dir():
         kept = ", ".join(sorted(path.name for path in KEPT_MODELS.glob("*"))) or "none yet"
         raise FileNotFoundError(
@@ -97,19 +87,14 @@ def find_model(model: str | Path) -> Path:
         raise FileNotFoundError(
             f"{folder} holds no config.json; a LISA model folder is what train_ds.py writes to model/"
         )
+    if holds_released(folder):
+        return folder
     config = LisaConfig.get_config_dict(folder)[0]
     if config.get("model_type") != LisaConfig.model_type:
         raise ValueError(f"{folder} is a {config.get('model_type')!r} model, not a LISA model")
     if not list(folder.glob("*.safetensors")):
         raise FileNotFoundError(f"{folder} holds no weights (*.safetensors); copy the whole folder of the model")
     return folder
-
-
-def _dtype(name: str) -> torch.dtype:
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if name not in names:
-        raise ValueError(f"dtype {name!r} is none of auto, {', '.join(names)}")
-    return names[name]
 
 
 def _pick_device(device: str) -> str:

@@ -20,10 +20,16 @@ class LisaConfig(PretrainedConfig):
     seg_state: "before" reads the state that predicts [SEG] (released LISA weights need this), "at" the state
         of [SEG] itself.
     template: how a conversation is written, a key of `lisa.conversation.TEMPLATES`.
+    leading_blank: "every" piece of text between added tokens starts with sentencepiece's leading blank, or the
+        "first" of a conversation only (released tokenizers with "legacy": false).
+    image_backend: which of transformers' image processors makes pixels for the vision tower: "torchvision", or "pil",
+        whose pixels are those that released weights were trained with.
     use_im_start_end: whether `<im_start>` and `<im_end>` stand around the image tokens.
     model_max_length: longest conversation in tokens, image tokens included.
     mask_loss_size: "original" computes mask losses at each picture's own size, as the reference does;
         "low_res" on the decoder's grid.
+    released: what only the released format knows, kept for the way back: "config" (its config.json) and "inv_freq"
+        (type and values of the rotary frequencies in its files, None when they are not in there).
     *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off. The reference knows ce,
         bce and dice; dense and look bring small heads of their own.
     """
@@ -38,6 +44,8 @@ class LisaConfig(PretrainedConfig):
         seg_token_id: int = 0,
         seg_state: str = "before",
         template: str = "llava_v1",
+        leading_blank: str = "every",
+        image_backend: str = "torchvision",
         use_im_start_end: bool = True,
         model_max_length: int = 512,
         mask_loss_size: str = "original",
@@ -48,6 +56,7 @@ class LisaConfig(PretrainedConfig):
         iou_loss_weight: float = 0.0,
         ground_loss_weight: float = 0.0,
         look_loss_weight: float = 0.0,
+        released: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(vlm_config, dict):
@@ -59,6 +68,8 @@ class LisaConfig(PretrainedConfig):
         self.seg_token_id = seg_token_id
         self.seg_state = _one_of("seg_state", seg_state, ("before", "at"))
         self.template = _one_of("template", template, tuple(TEMPLATES))
+        self.leading_blank = _one_of("leading_blank", leading_blank, ("every", "first"))
+        self.image_backend = _one_of("image_backend", image_backend, ("torchvision", "pil"))
         self.use_im_start_end = use_im_start_end
         self.model_max_length = model_max_length
         self.mask_loss_size = _one_of("mask_loss_size", mask_loss_size, ("original", "low_res"))
@@ -69,6 +80,7 @@ class LisaConfig(PretrainedConfig):
         self.iou_loss_weight = iou_loss_weight
         self.ground_loss_weight = ground_loss_weight
         self.look_loss_weight = look_loss_weight
+        self.released = released
         kwargs.setdefault("tie_word_embeddings", getattr(self.vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)
 

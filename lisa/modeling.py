@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +68,29 @@ class Lisa(PreTrainedModel):
         if config.look_loss_weight > 0:
             self.look_state, self.look_token = (nn.Linear(self.backbone.width, LOOK_WIDTH) for _ in range(2))
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Lisa:
+        """The model in a folder or on the hub: one that `save` wrote, or a released LISA.
+
+        ValueError when weights are missing or too many: none is ever left random. A released LISA takes `dtype` and the
+        fields of `lisa.released.ReleasedOptions` only.
+        """
+        from lisa.released import ReleasedOptions, holds_released, open_released, resolve
+
+        folder = resolve(pretrained_model_name_or_path)
+        if holds_released(folder):
+            dtype = kwargs.pop("dtype", "auto")
+            if isinstance(dtype, str):
+                dtype = None if dtype == "auto" else getattr(torch, dtype)
+            return open_released(folder, ReleasedOptions(**kwargs)).model(dtype)
+        kwargs["output_loading_info"] = True
+        model, report = super().from_pretrained(folder, *args, **kwargs)
+        wrong = {name: sorted(map(str, keys)) for name, keys in report.items() if keys}
+        if wrong:
+            listed = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys)}" for name, keys in wrong.items())
+            raise ValueError(f"{folder} does not hold the model of its config: {listed}; copy the whole folder again")
+        return model
 
     def _init_weights(self, module: nn.Module) -> None:
         """Parts bring their own initialisation; only SAM's constants, which no file holds, are set again."""

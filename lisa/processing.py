@@ -20,6 +20,9 @@ from lisa.packing import Rows, pack_rows
 from lisa.tokenization import ConversationTokenizer
 from sam_bridge import ImageSize, masks_to_low_res, resize_and_pad
 
+SENTENCEPIECE = "sentencepiece.model"
+"""tokenizer.model of a released checkpoint; by its own name, transformers would read it instead of tokenizer.json."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
@@ -83,7 +86,8 @@ class LisaProcessor:
     """Everything between files and tensors, for one model.
 
     tokenizer holds [SEG] (and `<im_start>`, `<im_end>` when the model uses them); image_processor is the
-    vision tower's own. packing: whether conversations of an image share its prefix.
+    vision tower's own. packing: whether conversations of an image share its prefix. sentencepiece: the tokenizer.model
+    of a released checkpoint, for the way back to that format.
     """
 
     def __init__(
@@ -92,32 +96,45 @@ class LisaProcessor:
         tokenizer: PreTrainedTokenizerBase,
         image_processor: BaseImageProcessor,
         packing: bool = True,
+        sentencepiece: bytes | None = None,
     ) -> None:
         self.config = config
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.packing = packing
+        self.sentencepiece = sentencepiece
         self.text = ConversationTokenizer(
             tokenizer=tokenizer,
             template=config.template,
             tokens_per_image=tokens_per_image(config.vlm_config),
             use_im_start_end=config.use_im_start_end,
             model_max_length=config.model_max_length,
+            leading_blank=config.leading_blank,
         )
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> LisaProcessor:
-        """From a folder that `save_pretrained` wrote."""
+        """From a folder that `save_pretrained` wrote, or from a released LISA (a folder or a hub id)."""
+        from lisa.released import open_released, resolve
+
+        folder = resolve(path)
+        if (released := open_released(folder)) is not None:
+            return released.processor
+        config = LisaConfig.from_pretrained(folder)
+        vocabulary = folder / SENTENCEPIECE
         return cls(
-            LisaConfig.from_pretrained(path),
-            AutoTokenizer.from_pretrained(path),
-            AutoImageProcessor.from_pretrained(path),
+            config,
+            AutoTokenizer.from_pretrained(folder),
+            AutoImageProcessor.from_pretrained(folder, backend=config.image_backend),
+            sentencepiece=vocabulary.read_bytes() if vocabulary.is_file() else None,
         )
 
     def save_pretrained(self, path: str | Path) -> None:
         """Tokenizer and image processor beside the model's config and weights."""
         self.tokenizer.save_pretrained(path)
         self.image_processor.save_pretrained(path)
+        if self.sentencepiece is not None:
+            (Path(path) / SENTENCEPIECE).write_bytes(self.sentencepiece)
 
     def __call__(
         self,

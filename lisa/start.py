@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from lisa.arguments import TrainArgs
 from lisa.checkpoint import find_model
@@ -17,8 +17,13 @@ from lisa.mimetic import mimetic_start
 from lisa.modeling import Lisa
 from lisa.presets import tiny_config, tiny_image_processor, train_tokenizer
 from lisa.processing import LisaProcessor
-from lisa.tokenization import IM_END, IM_START
-from sam_bridge import load_sam_weights
+from lisa.released import Released, ReleasedOptions, holds_llava, holds_released, resolve
+from lisa.released.checkpoint import find_sam_size
+from lisa.released.files import read_json
+from lisa.tokenization import add_lisa_tokens
+from sam_bridge import load_sam_weights, read_tensors
+
+LOSS_TERMS = ("ce", "bce", "dice", "dense", "iou", "ground", "look")
 
 
 def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[Lisa, LisaProcessor]:
@@ -26,22 +31,22 @@ def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[Li
     torch.manual_seed(args.seed)
     if args.version == "tiny":
         return _from_nothing(args, texts())
-    if _model_type(args.version) == LisaConfig.model_type:
+    folder = _find(args.version)
+    if holds_released(folder):
+        return _from_released(args, folder)
+    if holds_llava(folder):
+        return _from_old_llava(args, folder)
+    if read_json(folder / "config.json").get("model_type") == LisaConfig.model_type:
         return _from_lisa(args)
     return _from_llava(args)
 
 
-def _model_type(version: str) -> str:
-    """Of a folder, or of a model on the hub; what looks like a path is not looked for on the network."""
-    looks_like_path = version.startswith((".", "/", "~")) or version.count("/") > 1
-    if looks_like_path and not Path(version).is_dir():
+def _find(version: str) -> Path:
+    """Folder of a model, fetched from the hub if need be; what looks like a path is not looked for on the network."""
+    folder = resolve(version)
+    if not folder.is_dir():
         raise FileNotFoundError(f"--version {version}: there is no such folder")
-    try:
-        return AutoConfig.from_pretrained(version).model_type
-    except OSError as error:
-        raise FileNotFoundError(
-            f"--version {version} is neither a model's folder nor one that the hub gives: {str(error).splitlines()[0]}"
-        ) from error
+    return folder
 
 
 def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[Lisa, LisaProcessor]:
@@ -63,6 +68,61 @@ def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     processor = LisaProcessor.from_pretrained(folder)
     processor.packing = args.packing
     config = processor.config
+    _choose_losses(args, config)
+    model = Lisa.from_pretrained(folder, config=config, dtype=torch.float32)
+    model.vlm.set_attn_implementation(args.attention)
+    return model, processor
+
+
+def _from_released(args: TrainArgs, folder: Path) -> tuple[Lisa, LisaProcessor]:
+    """As `_from_lisa`, from a released LISA; template and length of the conversations are not in it, the flags tell."""
+    if args.vision_pretrained:
+        print(
+            f"note: --version {args.version} is a LISA with a SAM of its own; --vision_pretrained is not read",
+            flush=True,
+        )
+    released = Released(folder, _released_options(args))
+    return _ready(args, released)
+
+
+def _from_old_llava(args: TrainArgs, folder: Path) -> tuple[Lisa, LisaProcessor]:
+    """As `_from_llava`, from a LLaVA in its authors' format, which names its vision tower instead of holding it."""
+    _require_sam(args)
+    options = _released_options(args)
+    options = replace(
+        options,
+        sam_weights=args.vision_pretrained,
+        use_im_start_end=args.use_mm_start_end,
+        settings={f"{term}_loss_weight": getattr(args, f"{term}_loss_weight") for term in LOSS_TERMS},
+    )
+    return _ready(args, Released(folder, options))
+
+
+def _released_options(args: TrainArgs) -> ReleasedOptions:
+    return ReleasedOptions(
+        vision_tower=args.vision_tower,
+        sam="" if args.sam == "auto" else args.sam,
+        template=args.conv_type,
+        model_max_length=args.model_max_length,
+    )
+
+
+def _ready(args: TrainArgs, released: Released) -> tuple[Lisa, LisaProcessor]:
+    """Load in full precision, with the losses and settings of the flags."""
+    config, processor = released.config, released.processor
+    if released.options.sam_weights:
+        config.seg_state = args.seg_state
+    elif args.seg_state != config.seg_state:
+        raise ValueError(f"--seg_state {args.seg_state}: released weights need the state before [SEG]; leave it out")
+    _choose_losses(args, config)
+    processor.packing = args.packing
+    model = released.model(torch.float32)
+    model.vlm.set_attn_implementation(args.attention)
+    return model, processor
+
+
+def _choose_losses(args: TrainArgs, config: LisaConfig) -> None:
+    """The losses of the flags, for a model that is there already, with the heads that it has."""
     if (args.vision_steps or args.grounding_steps) and not config.ground_loss_weight:
         raise ValueError(
             f"--version {args.version} was built without the grounding loss, which --vision_steps and "
@@ -71,28 +131,27 @@ def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     config.mask_loss_size = args.mask_loss_size
     for term in ("ce", "bce", "dice"):
         setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))
-    model = Lisa.from_pretrained(folder, config=config, dtype=torch.float32)
-    model.vlm.set_attn_implementation(args.attention)
-    return model, processor
 
 
-def _from_llava(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
-    """A LLaVA-type model gains [SEG] and a SAM; the new rows start as the mean of the old ones."""
+def _require_sam(args: TrainArgs) -> None:
     if not args.vision_pretrained:
         raise ValueError(
             f"--version {args.version} is a vision-language model: give SAM weights with --vision_pretrained"
         )
+
+
+def _from_llava(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
+    """A LLaVA-type model gains [SEG] and a SAM; the new rows start as the mean of the old ones."""
+    _require_sam(args)
     vlm = AutoModelForImageTextToText.from_pretrained(
         args.version, dtype=torch.float32, attn_implementation=args.attention
     )
     tokenizer = AutoTokenizer.from_pretrained(args.version)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.unk_token
-    tokenizer.add_tokens([AddedToken(SEG, special=False, normalized=False)])
-    if args.use_mm_start_end:
-        tokenizer.add_tokens([IM_START, IM_END], special_tokens=True)
+    add_lisa_tokens(tokenizer, args.use_mm_start_end)
     vlm.resize_token_embeddings(max(len(tokenizer), vlm.get_input_embeddings().num_embeddings))
-    config = LisaConfig(vlm_config=vlm.config, sam=args.sam, seg_token_id=tokenizer.get_vocab()[SEG])
+    wanted = "" if args.sam == "auto" else args.sam
+    sam = find_sam_size(wanted, Path(args.version), read_tensors(args.vision_pretrained))
+    config = LisaConfig(vlm_config=vlm.config, sam=sam, seg_token_id=tokenizer.get_vocab()[SEG])
     _apply(args, config)
     model = Lisa(config)
     model.vlm = vlm
@@ -109,5 +168,5 @@ def _apply(args: TrainArgs, config: LisaConfig) -> None:
     config.use_im_start_end = args.use_mm_start_end
     config.model_max_length = args.model_max_length
     config.mask_loss_size = args.mask_loss_size
-    for term in ("ce", "bce", "dice", "dense", "iou", "ground", "look"):
+    for term in LOSS_TERMS:
         setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from tokenizers import AddedToken
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -16,8 +18,17 @@ IM_START, IM_END = "<im_start>", "<im_end>"
 IGNORE_INDEX = -100
 """Label of a token that is not learned."""
 
-# Text on both sides of these is stripped, as the reference's tokenizer did; not around <s> and </s>.
-_STRIPPING = (IMAGE_PLACEHOLDER, SEG, IM_START, IM_END)
+BLANK = "▁"
+"""How sentencepiece writes a blank (U+2581)."""
+
+
+def add_lisa_tokens(tokenizer: PreTrainedTokenizerBase, use_im_start_end: bool) -> None:
+    """Give a language model's tokenizer the tokens of LISA, in the reference's order, and padding if it has none."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.unk_token
+    tokenizer.add_tokens([AddedToken(SEG, special=False, normalized=False)])
+    if use_im_start_end:
+        tokenizer.add_tokens([IM_START, IM_END], special_tokens=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +55,8 @@ class ConversationTokenizer:
     tokens_per_image: int
     use_im_start_end: bool
     model_max_length: int
+    leading_blank: str = "every"
+    """Which pieces of text start with the tokenizer's leading blank: "every", or the "first" of a conversation."""
 
     def encode(self, conversation: Conversation, truncate: bool = False) -> EncodedConversation:
         """Ids, labels and places of the image tokens.
@@ -63,17 +76,20 @@ class ConversationTokenizer:
         image_index: list[int] = []
         if self.tokenizer.bos_token_id is not None:
             ids, labels, image_index = [self.tokenizer.bos_token_id], [IGNORE_INDEX], [-1]
-        for piece, start in self._pieces(text):
-            if piece == IMAGE_PLACEHOLDER:
+        start = 0
+        for part in re.split(f"({re.escape(IMAGE_PLACEHOLDER)})", text):
+            if part == IMAGE_PLACEHOLDER:
                 image = self._image_ids()
                 ids += [token for token, _ in image]
                 image_index += [index for _, index in image]
                 labels += [IGNORE_INDEX] * len(image)
-                continue
-            for token, end in self._tokens(piece):
-                ids.append(token)
-                image_index.append(-1)
-                labels.append(token if learned[start + end - 1] else IGNORE_INDEX)
+            else:
+                after_image, before_image = start > 0, start + len(part) < len(text)
+                for token, end in self._chunk(part, after_image, before_image):
+                    ids.append(token)
+                    image_index.append(-1)
+                    labels.append(token if learned[start + end - 1] else IGNORE_INDEX)
+            start += len(part)
         if len(ids) > self.model_max_length:
             kept = labels[: self.model_max_length]
             if not truncate or kept.count(self.seg_token_id) < conversation.num_seg or max(kept) < 0:
@@ -144,27 +160,70 @@ class ConversationTokenizer:
             image = [(self.vocabulary[IM_START], -1), *image, (self.vocabulary[IM_END], -1)]
         return image
 
-    def _pieces(self, text: str) -> list[tuple[str, int]]:
-        """The text split at added tokens: (piece, its start); stripped around those that strip, none empty."""
-        tokens = [*_STRIPPING, self.tokenizer.bos_token, self.tokenizer.eos_token]
-        pattern = "(" + "|".join(re.escape(token) for token in tokens if token) + ")"
-        parts = re.split(pattern, text)
-        pieces, start = [], 0
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of a text in which `<image>` is text like any other, without a beginning-of-sentence token."""
+        return [token for token, _ in self._chunk(text, False, False)]
+
+    def _chunk(self, text: str, after_image: bool, before_image: bool) -> Iterator[tuple[int, int]]:
+        """(id, end of its text) for each token of the text on one side of a picture.
+
+        It is split at the added tokens, and each piece is stripped beside those that strip; `<im_end>` and `<im_start>`
+        stand between a picture and its text.
+        """
+        # A text that begins with an added token has no first piece: the blank before it is a piece of its own.
+        first = not (after_image and self.use_im_start_end)
+        parts = re.split(self._splitter, text)
+        start = 0
         for index, part in enumerate(parts):
             begin, end = start, start + len(part)
             start = end
-            if index % 2 == 0:
-                if index > 0 and parts[index - 1] in _STRIPPING:
-                    begin += len(part) - len(part.lstrip())
-                if index + 1 < len(parts) and parts[index + 1] in _STRIPPING:
-                    end = begin + len(text[begin:end].rstrip())
-            if end > begin:
-                pieces.append((text[begin:end], begin))
-        return pieces
+            if index % 2:
+                yield self.vocabulary[part], end
+                first = False
+                continue
+            left = parts[index - 1] in self._stripping if index else after_image and self.use_im_start_end
+            last = index + 1 == len(parts)
+            right = before_image and self.use_im_start_end if last else parts[index + 1] in self._stripping
+            if left:
+                begin += len(part) - len(part.lstrip())
+            if right:
+                end = begin + len(text[begin:end].rstrip())
+            for token, reach in self._tokens(text[begin:end], first):
+                yield token, begin + reach
+            first = False
 
-    def _tokens(self, piece: str) -> list[tuple[int, int]]:
-        """(id, end of its text within the piece) for each token; ends are at least 1."""
-        if piece in (*_STRIPPING, self.tokenizer.bos_token, self.tokenizer.eos_token):
-            return [(self.vocabulary[piece], len(piece))]
+    @cached_property
+    def _stripping(self) -> frozenset[str]:
+        """Added tokens around which text is stripped, as the reference's tokenizer did: not around <s>, </s>, <unk>."""
+        plain = {getattr(self.tokenizer, f"{name}_token") for name in ("bos", "eos", "unk", "pad")}
+        return frozenset(set(self.tokenizer.get_added_vocab()) - plain - {IMAGE_PLACEHOLDER})
+
+    @cached_property
+    def _splitter(self) -> str:
+        """Matches one token that is looked up, longest first."""
+        plain = {getattr(self.tokenizer, f"{name}_token") for name in ("bos", "eos", "unk")} - {None}
+        return (
+            "(" + "|".join(re.escape(token) for token in sorted(self._stripping | plain, key=len, reverse=True)) + ")"
+        )
+
+    def _tokens(self, piece: str, first: bool) -> list[tuple[int, int]]:
+        """(id, end of its text within the piece) for each token of a piece without added tokens; ends are 1 or more."""
+        if not piece:
+            return []
         encoded = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
-        return [(token, max(end, 1)) for token, (_, end) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)]
+        tokens = [
+            (token, max(end, 1)) for token, (_, end) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)
+        ]
+        if self.leading_blank == "first" and not first and not piece.startswith(" "):
+            return self._without_leading_blank(tokens)
+        return tokens
+
+    def _without_leading_blank(self, tokens: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The blank is cut off the first token's text, as transformers 4.31 did it: what is left may be no token."""
+        (token, end), rest = tokens[0], tokens[1:]
+        text = self.tokenizer.convert_ids_to_tokens(token)
+        if not text.startswith(BLANK):
+            return tokens
+        if text == BLANK:
+            return rest
+        return [(self.vocabulary.get(text.removeprefix(BLANK), self.tokenizer.unk_token_id), end), *rest]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from functools import partial
 from pathlib import Path
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
+from sam_bridge.files import check_fit, read_tensors
 from sam_bridge.sizes import PIXEL_MEAN, PIXEL_STD, SamSize
 from sam_bridge.stem import ConvStem
 
@@ -21,7 +21,7 @@ def build_sam(size: SamSize) -> Sam:
         embed_dim=size.width,
         depth=size.depth,
         num_heads=size.heads,
-        mlp_ratio=4,
+        mlp_ratio=size.mlp_ratio,
         out_chans=size.prompt_width,
         qkv_bias=True,
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
@@ -35,7 +35,7 @@ def build_sam(size: SamSize) -> Sam:
         embed_dim=size.prompt_width,
         image_embedding_size=(size.grid, size.grid),
         input_image_size=(size.image_size, size.image_size),
-        mask_in_chans=16,
+        mask_in_chans=size.mask_width,
     )
     transformer = TwoWayTransformer(
         depth=size.decoder_depth,
@@ -47,7 +47,7 @@ def build_sam(size: SamSize) -> Sam:
         transformer_dim=size.prompt_width,
         transformer=transformer,
         num_multimask_outputs=3,
-        iou_head_depth=3,
+        iou_head_depth=size.iou_depth,
         iou_head_hidden_dim=size.iou_width,
     )
     return Sam(encoder, prompt_encoder, decoder, list(PIXEL_MEAN), list(PIXEL_STD))
@@ -80,31 +80,6 @@ def load_sam_weights(sam: Sam, path: str | Path) -> None:
             f"no SAM weights at {path}; download them from the segment-anything repository, "
             "or leave --vision_pretrained empty to start from random weights"
         )
-    weights = _read_tensors(path)
-    wanted = sam.state_dict()
-    missing = sorted(wanted.keys() - weights.keys())
-    unexpected = sorted(weights.keys() - wanted.keys())
-    reshaped = [
-        f"{key} {tuple(weights[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in wanted.keys() & weights.keys()
-        if weights[key].shape != wanted[key].shape
-    ]
-    if missing or unexpected or reshaped:
-        raise ValueError(
-            f"{path} does not fit this SAM: {len(missing)} keys missing {missing[:3]}, "
-            f"{len(unexpected)} unexpected {unexpected[:3]}, {len(reshaped)} of another shape {reshaped[:3]}; "
-            "choose the --sam size that the file was made for"
-        )
+    weights = read_tensors(path)
+    check_fit(path, weights, sam.state_dict(), "this SAM", "choose the --sam size that the file was made for")
     sam.load_state_dict(weights)
-
-
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no file of weights, or only a part of one; download it again") from error
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise ValueError(
-            f"{path} holds something else than named tensors; give a SAM checkpoint, as in sam_vit_h_4b8939.pth"
-        )
-    return weights

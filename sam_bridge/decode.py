@@ -23,7 +23,7 @@ def decode_masks(sam: Sam, embeddings: Tensor, prompts: Tensor, image_of: Tensor
     dense = (embeddings + no_mask[:, None, None]).index_select(0, image_of)
     low_res, scores = sam.mask_decoder(
         image_embeddings=torch.zeros_like(dense[:1]),
-        image_pe=_dense_positions(sam.prompt_encoder).to(dense.dtype),
+        image_pe=dense_positions(sam.prompt_encoder).to(dense.dtype),
         sparse_prompt_embeddings=prompts[:, None].to(dense.dtype),
         dense_prompt_embeddings=dense,
         multimask_output=False,
@@ -31,7 +31,7 @@ def decode_masks(sam: Sam, embeddings: Tensor, prompts: Tensor, image_of: Tensor
     return low_res[:, 0], scores[:, 0]
 
 
-def _dense_positions(prompt_encoder: PromptEncoder) -> Tensor:
+def dense_positions(prompt_encoder: PromptEncoder) -> Tensor:
     """Positional encoding of the image embedding, (1, E, g, g) fp32.
 
     `PromptEncoder.get_dense_pe` fails when the weights are bf16 or fp16; the random frequencies are read in

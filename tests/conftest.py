@@ -1,5 +1,8 @@
 """A small synthetic world that tests share."""
 
+import tarfile
+from pathlib import Path
+
 import pytest
 
 
@@ -9,3 +12,12 @@ def world(tmp_path_factory):
     from datasets.synthetic import render_world
 
     return render_world(tmp_path_factory.mktemp("data") / "world", images=40, seed=3, workers=2)
+
+
+@pytest.fixture(scope="session")
+def lisa_a(tmp_path_factory):
+    """A tiny LISA in the released format with inputs and outputs of the official code (the reference's, at 4.31)."""
+    folder = tmp_path_factory.mktemp("reference")
+    with tarfile.open(Path(__file__).parent / "goldens" / "lisa_A.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "lisa_A"

@@ -18,8 +18,8 @@ IMAGE_TOKEN_SCALE = 0.1
 def build_llava(config: LlavaConfig) -> LlavaForConditionalGeneration:
     """The model with random weights.
 
-    Two settings of `config` are ours: `stem_widths` asks for a convolutional stem, `merge_patches` for a merging
-    projector; without them the model is transformers' own.
+    Three settings of `config` are ours: `stem_widths` asks for a convolutional stem, `merge_patches` for a merging
+    projector, `projector_layers` 1 for LLaVA's first projector; without them the model is transformers' own.
     """
     vlm = LlavaForConditionalGeneration(config)
     if stem_widths := getattr(config, "stem_widths", ()):
@@ -27,7 +27,20 @@ def build_llava(config: LlavaConfig) -> LlavaForConditionalGeneration:
         vlm.model.vision_tower.embeddings.patch_embedding = ConvStem(stem_widths, vision.hidden_size, vision.patch_size)
     if _merge(config) > 1:
         vlm.model.multi_modal_projector = MergingProjector(config, _merge(config))
+    elif getattr(config, "projector_layers", 2) == 1:
+        vlm.model.multi_modal_projector = LinearProjector(config)
     return vlm
+
+
+class LinearProjector(nn.Module):
+    """One linear layer, as in the first LLaVA: (B, P, C) -> (B, P, D) (Liu et al. 2023)."""
+
+    def __init__(self, config: LlavaConfig) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(config.vision_config.hidden_size, config.text_config.hidden_size)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return self.linear_1(patches)
 
 
 class MergingProjector(nn.Module):

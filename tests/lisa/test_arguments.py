@@ -6,7 +6,7 @@ import pytest
 from lisa.arguments import PRESETS, TINY, TrainArgs, parse
 
 NAMES = """
-version sam vision_pretrained conv_type model_max_length use_mm_start_end seg_state
+version sam vision_tower vision_pretrained conv_type model_max_length use_mm_start_end seg_state
 trainable lora_r lora_alpha lora_dropout lora_target_modules attention gradient_checkpointing
 dataset_dir dataset sample_rates sem_seg_data refer_seg_data vqa_data reason_seg_data own_data val_dataset
 elsewhere index_dir ignored_is_background
@@ -29,7 +29,7 @@ def test_a_pretrained_model_is_trained_with_the_references_defaults():
     args = parse(["--version", "some/llava"])
     wanted = {
         "version": "some/llava",
-        "sam": "vit_h",
+        "sam": "auto",
         "conv_type": "llava_v1",
         "model_max_length": 512,
         "use_mm_start_end": True,

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from small_model import ask, small_tokenizer
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from lisa.conversation import Conversation, Turn
+from lisa.released.tokenizer import read_tokenizer
 from lisa.tokenization import ConversationTokenizer
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "lisa_A"
@@ -170,14 +171,14 @@ def test_the_id_of_seg_is_looked_up(words):
     assert words.seg_token_id == SEG
 
 
-def released_tokenizer(template: str) -> ConversationTokenizer:
-    """The sentencepiece tokenizer of a released checkpoint (legacy), converted to tokenizer.json."""
-    return ConversationTokenizer(
-        tokenizer=AutoTokenizer.from_pretrained(GOLDENS / "tokenizer"),
+@pytest.fixture(scope="module")
+def released(lisa_a):
+    """Makes the text part of a released checkpoint's processor (legacy), for a template."""
+    tokenizer = read_tokenizer(lisa_a / "tiny_lisa_A").tokenizer
+    return lambda template, **changes: ConversationTokenizer(
+        tokenizer=tokenizer,
         template=template,
-        tokens_per_image=1,
-        use_im_start_end=True,
-        model_max_length=1000,
+        **{"tokens_per_image": 1, "use_im_start_end": True, "model_max_length": 1000} | changes,
     )
 
 
@@ -188,8 +189,8 @@ def reference_ids(encoded) -> list[int]:
 
 
 @pytest.mark.parametrize("template", ["llava_v1", "llava_llama_2"])
-def test_ids_and_labels_are_those_of_the_reference(template):
-    text = released_tokenizer(template)
+def test_ids_and_labels_are_those_of_the_reference(released, template):
+    text = released(template)
     for case in json.loads((GOLDENS / "tokenization.json").read_text())[template]:
         turns = [
             Turn(role, t) for round_ in case["turns"] for role, t in zip(("user", "assistant"), round_, strict=True)
@@ -201,12 +202,32 @@ def test_ids_and_labels_are_those_of_the_reference(template):
         assert encoded.labels.tolist()[:read] == case["labels"], case["name"]
 
 
-def test_prompts_for_generation_are_those_of_the_reference():
+def test_prompts_for_generation_are_those_of_the_reference(released):
     cases = json.loads((GOLDENS / "tokenization.json").read_text())["chat_prompts"]
     assert len(cases) == 5
     for case in cases:
         texts = [text for round_ in case["history"] for text in round_] + [case["question"]]
         texts[0] = "<image>\n" + texts[0]
         turns = [Turn("user" if k % 2 == 0 else "assistant", text) for k, text in enumerate(texts)]
-        encoded = released_tokenizer(case["conv_type"]).encode(Conversation(tuple(turns)))
+        encoded = released(case["conv_type"]).encode(Conversation(tuple(turns)))
         assert reference_ids(encoded) == case["ids"], case["question"]
+
+
+def test_without_start_and_end_the_text_beside_the_picture_keeps_its_blanks(released):
+    text = released("llava_v1", use_im_start_end=False)
+    newline, blank = 13, 937
+    ids = text.encode(Conversation.of("<image>\nWhere is the dog?")).input_ids.tolist()
+    picture = ids.index(text.tokenizer.pad_token_id)
+    assert ids[picture - 1] == blank  # of "USER: "
+    assert ids[picture + 1 : picture + 3] == [blank, newline]
+
+
+def test_without_legacy_only_the_first_piece_has_a_leading_blank_and_a_word_may_become_unknown(released):
+    text = released("llava_v1", leading_blank="first")
+    vocabulary = text.vocabulary
+    dot, seg = vocabulary["."], vocabulary["[SEG]"]
+    assert text.text_ids("Sure, [SEG].") == [*text.text_ids("Sure,"), seg, dot]
+    assert vocabulary["▁ASSISTANT"] in text.text_ids("ASSISTANT:")
+    assert "ASSISTANT" not in vocabulary
+    assert text.text_ids("[SEG]ASSISTANT:")[:2] == [seg, text.tokenizer.unk_token_id]
+    assert text.text_ids("</s> b") == [vocabulary["</s>"], vocabulary["▁"], vocabulary["▁b"]]

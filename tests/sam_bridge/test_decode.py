@@ -68,18 +68,18 @@ def test_no_prompts_and_no_images_give_no_masks(sam):
 
 
 def test_positions_are_those_of_the_package(sam):
-    from sam_bridge.decode import _dense_positions
+    from sam_bridge.decode import dense_positions
 
-    torch.testing.assert_close(_dense_positions(sam.prompt_encoder), sam.prompt_encoder.get_dense_pe())
+    torch.testing.assert_close(dense_positions(sam.prompt_encoder), sam.prompt_encoder.get_dense_pe())
 
 
 def test_positions_of_a_picture_that_is_not_square_are_those_of_the_package():
     from segment_anything.modeling import PromptEncoder
 
-    from sam_bridge.decode import _dense_positions
+    from sam_bridge.decode import dense_positions
 
     encoder = PromptEncoder(embed_dim=8, image_embedding_size=(3, 5), input_image_size=(48, 80), mask_in_chans=4)
-    torch.testing.assert_close(_dense_positions(encoder), encoder.get_dense_pe())
+    torch.testing.assert_close(dense_positions(encoder), encoder.get_dense_pe())
 
 
 def test_embeddings_are_those_of_the_package(sam):

@@ -1,0 +1,1 @@
+"""What `tests/parity.py` compares."""
