@@ -7,6 +7,7 @@ occurred, then `N compared, N failed`; the exit code is 1 when a record failed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.reason_seg import open_reason_seg
 from datasets.refer_seg import open_refer_seg
-from datasets.sample import Sample, SampleOptions
+from datasets.sample import NothingToAskError, Sample, SampleOptions
 from datasets.sem_seg import open_sem_seg
 from datasets.validation import open_validation
 from datasets.vqa import open_vqa
@@ -102,10 +103,14 @@ class Comparison:
 
     def semantic(self, name: str, part: dict) -> None:
         dataset = open_sem_seg(self.tree, name, EVERYTHING)
-        by_path = {self.path(dataset.sample(i, Script(0, (0.0,)))): i for i in range(len(dataset))}
-        # Where a picture has no annotation, the official loader draws another one, and the item is a note.
-        items = [item for item in part["items"] if "image_path" in item]
-        self.count(f"sem_seg {name}", len(dataset), len({item["image_path"] for item in items}))
+        by_path = self.askable(dataset)
+        # Where a picture has nothing to ask for, the official loader draws another one, and the item is a note.
+        items = [item for item in part["items"] if any(n != "unlabeled" for n in item.get("sampled_classes", []))]
+        for item in part["items"]:
+            if "image_path" in item and item not in items:
+                self.seen["unlabeled"] += 1
+                self.used |= {f"{name}/{item['index']}", f"{name}/{item['index']}/label"}
+        self.count(f"sem_seg {name}", len(by_path), len({item["image_path"] for item in items}))
         for item in items:
             what = f"sem_seg {name} {item['image_path']} template {item['choice_index']}"
             if item["image_path"] not in by_path:
@@ -121,6 +126,14 @@ class Comparison:
             if label in self.official_masks:
                 problems += self.ignored(sample, self.masks(label), part)
             self.record(what, problems)
+
+    def askable(self, dataset) -> dict[str, int]:
+        """Path of the picture -> index, of those that have something to ask for."""
+        by_path = {}
+        for index in range(len(dataset)):
+            with contextlib.suppress(NothingToAskError):
+                by_path[self.path(dataset.sample(index, Script(0, (0.0,))))] = index
+        return by_path
 
     def as_ours(self, item: dict, masks: np.ndarray) -> tuple[list[str], np.ndarray, list[str]]:
         """Classes, masks and conversations of the reference, after our deliberate differences."""
