@@ -45,14 +45,20 @@ class Layout:
     """(N,) int64: where each token of the line is in what the blocks give, one after the other, prefix first."""
 
     @classmethod
-    def of(cls, rows: Rows) -> Layout:
-        """The layout of packed or unpacked rows; conversations without a prefix become one block."""
+    def of(cls, rows: Rows, pictures: bool = True) -> Layout:
+        """The layout of packed or unpacked rows; conversations without a prefix become one block.
+
+        Without `pictures` their tokens are left out, and only words are read.
+        """
         segments = rows.segments
-        places = (segments.flatten() != PADDING).nonzero()[:, 0]
-        counts = (segments != PADDING).sum(1).tolist()
+        real = segments != PADDING
+        if not pictures:
+            real &= rows.image_index < 0
+        places = real.flatten().nonzero()[:, 0]
+        counts = real.sum(1).tolist()
         blocks, alone, start = [], [], 0
-        for row, count in zip(segments.cpu(), counts, strict=True):
-            lengths = torch.bincount(row[:count]).tolist()  # of the prefix, and of each conversation
+        for row, read, count in zip(segments.cpu(), real.cpu(), counts, strict=True):
+            lengths = torch.bincount(row[read]).tolist()  # of the prefix, and of each conversation
             prefix, conversations = torch.arange(start, start + lengths[0]), []
             begin = start + lengths[0]
             for length in lengths[1:]:

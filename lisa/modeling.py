@@ -123,9 +123,7 @@ class Lisa(PreTrainedModel):
             embeddings = encode_images(self.sam, batch.sam_pixels)
             terms = {"ground": self._naming_by_tokens(image_tokens, batch)}
             return self._weigh(terms | {"ground_sam": self._naming_by_sam(embeddings, batch.names.image_of, batch)})
-        if stage == "grounding":
-            return self.ground(batch)
-        image_tokens = self.backbone.image_tokens(batch.pixel_values)
+        image_tokens = self.backbone.image_tokens(batch.pixel_values) if stage == "answers" else None
         hidden = self.hidden_states(batch.rows, image_tokens)
         positions = seg_positions(batch.rows, self.config.seg_token_id, self.config.seg_state)
         states = gather_seg_states(hidden, positions)
@@ -137,26 +135,12 @@ class Lisa(PreTrainedModel):
             terms["bce"] = terms["bce"] + self._unused_road(hidden, batch.sam_pixels)
         if batch.names is not None:
             rows = masks.row_of[batch.names.mask_index]
-            terms["ground"] = self._naming_by_tokens(image_tokens, batch)
+            if image_tokens is not None:
+                terms["ground"] = self._naming_by_tokens(image_tokens, batch)
             terms["ground_sam"] = self._naming_by_sam(masks.embeddings, rows, batch)
-        if self.config.look_loss_weight > 0:
+        if self.config.look_loss_weight > 0 and image_tokens is not None:
             terms["look"] = self._looking_loss(hidden, image_tokens, batch)
         return self._weigh(terms)
-
-    def ground(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss terms of phrase grounding (see `lisa.grounding`), for a batch with names."""
-        names, targets = batch.names, batch.targets
-        if len(names.mask_index) == 0:
-            return {"loss": self._unused_road(self.backbone.embed(batch.rows.input_ids[:1]), batch.sam_pixels)}
-        embeds = self.backbone.embed(names.rows.input_ids)
-        hidden = self._states_of(names.rows, embeds)
-        states = gather_seg_states(hidden, seg_positions(names.rows, self.config.seg_token_id, self.config.seg_state))
-        masks = self.masks_from_states(states, names.image_of, batch.sam_pixels)
-        wanted, counts = targets.low_res[names.mask_index], targets.low_res_counts[names.image_of]
-        terms = {"ce": text_loss(hidden, names.rows.labels, self.backbone.logits)}
-        terms["ground_sam"] = self._naming_by_sam(masks.embeddings, masks.row_of, batch)
-        terms |= self._mask_terms([(masks.low_res.float(), wanted, counts)])
-        return self._weigh(terms | self._auxiliary_terms(masks, wanted, counts))
 
     def _unused_road(self, hidden: Tensor, sam_pixels: Tensor) -> Tensor:
         """Zero, by way of everything between a state and its mask.
@@ -170,20 +154,17 @@ class Lisa(PreTrainedModel):
             used = used + self.dense_logits(masks).sum()
         return 0 * used
 
-    def hidden_states(self, rows: Rows, image_tokens: Tensor) -> Tensor:
-        """Last hidden state of every token: (R, L, D); image_tokens is (B, P, D)."""
-        return self._states_of(rows, self.embed_rows(rows, image_tokens))
+    def hidden_states(self, rows: Rows, image_tokens: Tensor | None) -> Tensor:
+        """Last hidden state of every token: (R, L, D); image_tokens is (B, P, D).
 
-    def _states_of(self, rows: Rows, embeds: Tensor) -> Tensor:
-        """Last hidden states (R, L, D) of rows that nothing is added to; 0 at padding, which is not computed."""
-        layout = Layout.of(rows)
+        Without image tokens the pictures are left out, and only words are read. 0 where nothing is computed.
+        """
+        layout = Layout.of(rows, pictures=image_tokens is not None)
+        embeds = self.backbone.embed(rows.input_ids) if image_tokens is None else self.embed_rows(rows, image_tokens)
         line = embeds.flatten(0, 1).index_select(0, layout.places)[None]
         states = self.backbone.run_line(line, rows.positions.flatten()[layout.places][None], layout)
-        return (
-            states.new_zeros(embeds[..., 0].numel(), states.shape[-1])
-            .index_copy(0, layout.places, states[0])
-            .view(*embeds.shape[:2], -1)
-        )
+        empty = states.new_zeros(embeds[..., 0].numel(), states.shape[-1])
+        return empty.index_copy(0, layout.places, states[0]).view(*embeds.shape[:2], -1)
 
     def embed_rows(self, rows: Rows, image_tokens: Tensor) -> Tensor:
         """(R, L, D): word embeddings, with the picture's tokens where it stands."""
