@@ -1,13 +1,14 @@
 """Phrase grounding: teach both image encoders to see before the language model has learned to speak.
 
-Names of masks ("red car at the left") teach three things before any question is asked; the stage "vision" learns the
-first, "grounding" the others:
+Two stages come before the answers:
 
-- the mean of the image tokens on a thing, read by the language model's own head, says the words of its name, so
-  that the language model is shown pictures in the words it knows; so does the mean of SAM's image embedding, which
-  else sees colours long before it tells a mushroom from a car;
-- "red car at the left [SEG]", read by the language model without the picture, prompts the mask decoder;
-- SAM's image embedding answers the prompt at every place (the dense loss of `lisa.modeling`).
+- "vision": the mean of the image tokens on a thing, read by the language model's own head, says the words of its name
+  ("red car at the left"), so that the language model is shown pictures in the words it knows; so does the mean of SAM's
+  image embedding, which else sees colours long before it tells a mushroom from a car;
+- "grounding": the questions and answers as they are, read by the language model without the picture. Their words
+  prompt the mask decoder, and SAM's image embedding answers the prompt at every place (the dense loss of
+  `lisa.modeling`). What words alone can tell is learned here, at two thirds of the cost: to speak, to carry "red car"
+  from the question to [SEG], that a boat floats.
 
 While it answers, the language model is also taught where to look: each of its states on the way to a [SEG] is to find
 the target among the image tokens (`looking_loss`).

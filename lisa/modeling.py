@@ -16,7 +16,7 @@ from lisa.backbones import Backbone, adapt, build
 from lisa.config import LisaConfig
 from lisa.grounding import looking_loss, naming_loss, states_on_the_way, token_of_thing, word_rarity, word_scores
 from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
-from lisa.packing import PADDING, Rows
+from lisa.packing import Rows
 from lisa.processing import Batch, Names, Targets
 from lisa.seg import build_text_hidden_fcs, gather_seg_states, image_of_seg, seg_positions, split_by_image
 from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, restore_constants, to_original_size
@@ -116,7 +116,8 @@ class Lisa(PreTrainedModel):
     def forward(self, batch: Batch, stage: str = "answers") -> dict[str, Tensor]:
         """Loss terms of a batch with targets, each a scalar; "loss" is their weighted sum.
 
-        The stages "vision" and "grounding" come before the answers and learn from names alone (`lisa.grounding`).
+        The stages "vision" and "grounding" come before the answers (`lisa.grounding`): the first learns from the names
+        of things, the second from the questions and answers as they are, read without the picture.
         """
         if stage == "vision":
             image_tokens = self.backbone.image_tokens(batch.pixel_values)
@@ -230,7 +231,7 @@ class Lisa(PreTrainedModel):
 
     def place_scores(self, image_tokens: Tensor, names: Names) -> Tensor:
         """(M, P): how well each token of its picture fits each name; image_tokens is (B, P, D)."""
-        return word_scores(self._words_said(image_tokens)[names.image_of], names.rows.input_ids, self._words_of(names))
+        return word_scores(self._words_said(image_tokens)[names.image_of], names.words, names.real)
 
     def _naming_by_tokens(self, image_tokens: Tensor, batch: Batch) -> Tensor:
         """What the image tokens (B, P, D) say of the things that have a name."""
@@ -246,9 +247,8 @@ class Lisa(PreTrainedModel):
 
     def _naming_loss(self, things: Tensor, names: Names) -> Tensor:
         """The names of things (M, D), read by the language model's head, rare words weighing more."""
-        words = names.rows.input_ids
-        weights = word_rarity(words, self._words_of(names))
-        return mean_over_masks([naming_loss(self._words_said(things), words, weights)])
+        weights = word_rarity(names.words, names.real)
+        return mean_over_masks([naming_loss(self._words_said(things), names.words, weights)])
 
     def _looking_loss(self, hidden: Tensor, image_tokens: Tensor, batch: Batch) -> Tensor:
         """Where the states of the answers look, among the tokens of their picture; 0 without [SEG]."""
@@ -262,10 +262,6 @@ class Lisa(PreTrainedModel):
     def _words_said(self, image_tokens: Tensor) -> Tensor:
         """Log-probabilities (..., V) of the words that image tokens (..., D) stand for."""
         return self.backbone.logits(self.backbone.final_norm(image_tokens)).float().log_softmax(-1)
-
-    def _words_of(self, names: Names) -> Tensor:
-        """(M, T) bool: the words of each name, without [SEG] and padding."""
-        return (names.rows.segments != PADDING) & (names.rows.input_ids != self.config.seg_token_id)
 
     def _weigh(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = {

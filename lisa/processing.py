@@ -44,8 +44,10 @@ class Targets:
 class Names:
     """Masks that have a name, for phrase grounding; M of them."""
 
-    rows: Rows
-    """M rows: the name, then [SEG]; all of it is learned, and no picture stands in it."""
+    words: Tensor
+    """(M, T) int64: the ids of each name, padded at the right."""
+    real: Tensor
+    """(M, T) bool: false at padding."""
     mask_index: Tensor
     """(M,) int64: which of the batch's S masks."""
     image_of: Tensor
@@ -207,8 +209,12 @@ class LisaProcessor:
             mask_index += [first + k for k in named]
             image_of += [image] * len(named)
             first += len(group)
+        longest = max(map(len, named_ids), default=0)
+        padded = [ids + [self.tokenizer.pad_token_id] * (longest - len(ids)) for ids in named_ids]
+        lengths = torch.tensor([len(ids) for ids in named_ids], dtype=torch.int64)
         return Names(
-            rows=pack_rows([[self.text.encode_name(ids)] for ids in named_ids], False, self.tokenizer.pad_token_id),
+            words=torch.tensor(padded, dtype=torch.int64).view(len(named_ids), longest),
+            real=torch.arange(longest) < lengths[:, None],
             mask_index=torch.tensor(mask_index, dtype=torch.int64),
             image_of=torch.tensor(image_of, dtype=torch.int64),
         )

@@ -99,11 +99,6 @@ class ConversationTokenizer:
             input_ids=torch.tensor(ids), labels=torch.tensor(labels), image_index=torch.tensor(image_index)
         )
 
-    def encode_name(self, ids: list[int]) -> EncodedConversation:
-        """The ids of a name and [SEG] after them, as they stand in an answer; all are labels."""
-        tokens = torch.tensor([*ids, self.seg_token_id])
-        return EncodedConversation(input_ids=tokens, labels=tokens, image_index=torch.full_like(tokens, -1))
-
     def decode(self, ids: list[int]) -> str:
         """The text of an answer, with [SEG] set off by a blank as it is written in the data."""
         seg_id = self.seg_token_id

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_model import PATCHES, ask, picture, plain_hidden_states, small_lisa
+from small_model import PATCHES, ask, picture, plain_hidden_states, small_lisa, unpacked
 from torch import nn
 
 from lisa.config import LisaConfig
@@ -253,16 +253,22 @@ def test_what_gets_a_gradient_in_a_stage_is_what_learns_in_it(stage):
     assert waits == ({"vlm.model.language_model.norm.weight"} if stage == "vision" else set())
 
 
-def test_a_name_is_read_without_the_picture_and_its_seg_state_prompts_the_decoder():
+def test_grounding_reads_the_words_of_the_questions_at_their_places_and_not_the_picture():
     model, processor = small_lisa(mask_loss_size="low_res", ground_loss_weight=3.0)
     batch = batch_of(processor, names=[["red ball", "", "dog"], [], ["cat"]])
     handed = []
     model.text_hidden_fcs[0].register_forward_pre_hook(lambda _, inputs: handed.append(inputs[0]))
     model(batch, "grounding")
-    for row, name in enumerate((" red ball", " dog", " cat")):
-        ids = torch.tensor([processor.tokenizer(name, add_special_tokens=False).input_ids])
-        alone = model.vlm.model.language_model(input_ids=ids).last_hidden_state[0, -1]
-        torch.testing.assert_close(handed[-1][row], alone, rtol=1e-4, atol=1e-5)
+    rows = batch_of(unpacked(processor)).rows
+    expected = []
+    for ids, labels, image_index, positions, segments in zip(
+        rows.input_ids, rows.labels, rows.image_index, rows.positions, rows.segments, strict=True
+    ):
+        words = (image_index < 0) & (segments >= 0)
+        states = model.vlm.model.language_model(input_ids=ids[words][None], position_ids=positions[words][None])
+        is_next_seg = labels[words].roll(-1) == model.config.seg_token_id
+        expected.append(states.last_hidden_state[0][is_next_seg])
+    torch.testing.assert_close(handed[-1], torch.cat(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stage", ["grounding", "answers"])

@@ -67,8 +67,8 @@ def test_names_belong_to_their_masks_and_images(grounded):
     batch = make_batch(grounded, names=[["red ball", "", "dog"], []])
     names = batch.names
     decode = grounded.tokenizer.decode
-    texts = [decode(ids[seen >= 0]) for ids, seen in zip(names.rows.input_ids, names.rows.segments, strict=True)]
-    assert texts == [" red ball[SEG]", " dog[SEG]"]
+    texts = [decode(ids[real]) for ids, real in zip(names.words, names.real, strict=True)]
+    assert texts == [" red ball", " dog"]
     assert names.mask_index.tolist() == [0, 2]
     assert names.image_of.tolist() == [0, 0]
     # the picture squashed to 32 x 32 in 4 x 4 patches: its upper left quarter
@@ -94,7 +94,7 @@ def test_a_name_that_several_questions_share_is_read_once_for_each_picture(groun
 
 def test_no_names_at_all_give_empty_tensors(grounded):
     names = make_batch(grounded, names=[["", "", ""], []]).names
-    assert (len(names.rows.input_ids), len(names.mask_index)) == (0, 0)
+    assert (len(names.words), len(names.mask_index)) == (0, 0)
 
 
 def test_names_are_not_read_for_a_model_without_phrase_grounding(small):
@@ -105,7 +105,7 @@ def test_names_are_not_read_for_a_model_without_phrase_grounding(small):
 def test_to_moves_every_tensor(grounded):
     moved = make_batch(grounded, names=[["a", "b", "c"], []]).to("meta")
     tensors = [moved.rows.input_ids, moved.offset, moved.sam_pixels, moved.targets.low_res, moved.targets.masks[0]]
-    assert {tensor.device.type for tensor in [*tensors, moved.names.rows.input_ids]} == {"meta"}
+    assert {tensor.device.type for tensor in [*tensors, moved.names.words]} == {"meta"}
     assert moved.sizes == make_batch(grounded).sizes
 
 
