@@ -81,11 +81,13 @@ def test_the_default_rates_are_the_reference_s():
 def test_every_family_is_drawn_and_none_of_its_samples_fails(minidata):
     mixture = open_mixture(minidata, MixtureOptions(name_targets=0.5, num_classes_per_sample=8), seed=0)
     drawn = Counter(mixture.sample(0, index).data for index in range(300))
-    assert set(drawn) == {"ade20k", "refcoco|unc|train", "llava_instruct_150k", "ReasonSeg|train"}
+    semantic = {"ade20k", "cocostuff", "mapillary", "paco_lvis", "pascal_part"}
+    referring = {"refclef|unc|train", "refcoco|unc|train", "refcoco+|unc|train", "refcocog|umd|train"}
+    assert set(drawn) == {*semantic, *referring, "llava_instruct_150k", "ReasonSeg|train"}
 
 
 def test_a_family_of_rate_zero_needs_no_files(refcoco):
-    options = MixtureOptions(dataset="refer_seg||vqa", sample_rates="1,0")
+    options = MixtureOptions(dataset="refer_seg||vqa", sample_rates="1,0", refer_seg_data="refcoco")
     assert open_mixture(refcoco.root, options, seed=0).sample(0, 0).data == "refcoco|unc|train"
 
 
@@ -129,7 +131,8 @@ def test_one_core_makes_a_sample_of_320_px_with_eight_sentences_in_ten_milliseco
         refcoco.annotations.append(refcoco.annotation | {"id": number, "segmentation": [outline.ravel().tolist()]})
         refcoco.refs.append(refcoco.ref | {"ann_id": number, "sentences": [{"sent": f"ring {number}"}]})
     refcoco.write()
-    options = MixtureOptions(dataset="refer_seg", sample_rates="1", num_classes_per_sample=8)
+    only_refcoco = {"dataset": "refer_seg", "sample_rates": "1", "refer_seg_data": "refcoco"}
+    options = MixtureOptions(**only_refcoco, num_classes_per_sample=8)
     mixture = open_mixture(refcoco.root, options, seed=0)
     assert len(mixture.sample(0, 0).masks) == 8
     times = [seconds(lambda i=i: mixture.sample(0, i)) for i in range(20)]
