@@ -34,6 +34,7 @@ FREE_TO_CHANGE = (
     "overwrite",
     "workers",
     "print_freq",
+    "profile",
     "local_rank",
     "log_base_dir",
     "dataset_dir",
@@ -109,11 +110,14 @@ def prepare_run_dir(args: TrainArgs) -> None:
 
 def make_model(args: TrainArgs, mixture: Mixture) -> tuple[Lisa, LisaProcessor]:
     """Model and processor to start from, with the parts that learn chosen."""
+    from lisa.compile import compile_parts
     from lisa.start import start_model
     from lisa.trainable import choose_trainable
 
     model, processor = start_model(args, partial(sentences, mixture, args.conv_type))
     choose_trainable(model, processor, args)
+    if args.compile:
+        compile_parts(model)
     return model, processor
 
 

@@ -73,6 +73,8 @@ class TrainArgs:
     """How the vision-language model computes attention: eager is the fastest for small models on a CPU."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass to save memory."""
+    compile: bool = False
+    """torch.compile the image encoders' blocks and the language model's MLPs: the first step takes minutes, the others less time."""
 
     # Data
     dataset_dir: Path = Path("./dataset")
@@ -187,6 +189,8 @@ class TrainArgs:
     """Validate on the first so many pictures of each set; 0 takes all."""
     print_freq: int = 10
     """Steps between lines of metrics.jsonl and TensorBoard."""
+    profile: int = 0
+    """Print where the time of so many optimiser steps goes, after the first ones, and write it to profile.json; 0 does not."""
     save_dtype: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Precision of the model that is written at the end."""
     local_rank: int = 0
@@ -229,6 +233,8 @@ class TrainArgs:
         for name in ("epochs", "steps_per_epoch", "batch_size", "grad_accumulation_steps", "print_freq", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        if self.profile < 0:
+            raise ValueError(f"--profile is {self.profile}; it is a number of steps, or 0")
         for name in ("explanatory", "name_targets", "lora_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it is a share between 0 and 1")
