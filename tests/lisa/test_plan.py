@@ -30,7 +30,9 @@ def test_states_and_words_are_those_that_the_rows_say():
         assert plan.row_of.tolist() == [0, 1, 1, 1]
         assert plan.masks_per_image == (1, 0, 3)
         heard = []
-        text_loss(hidden, rows.labels, lambda states: heard.append(states) or torch.zeros(len(states), 2000))
+        text_loss(
+            hidden, rows.labels, lambda states, heard=heard: heard.append(states) or torch.zeros(len(states), 2000)
+        )
         assert torch.equal(line[plan.learned], heard[0])
         assert torch.equal(plan.words, rows.labels[rows.labels != -100])
 
