@@ -54,8 +54,10 @@ def test_image_tokens_are_those_of_transformers_and_no_layer_above_the_chosen_on
     pixels = torch.randn(2, 3, 32, 32)
     given = adapt(vlm).image_tokens(pixels)
     assert computed == list(range({-2: 2, -1: 3, 0: 0, 2: 2}.get(layer, 3) if isinstance(layer, int) else 3))
-    expected = vlm.model.get_image_features(pixels, layer, strategy, return_dict=True, output_hidden_states=True)
-    torch.testing.assert_close(given, torch.stack(list(expected.pooler_output)), rtol=0, atol=1e-6)
+    tower = vlm.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+    expected = [tower[k][:, strategy == "default" :] for k in ([layer] if isinstance(layer, int) else layer)]
+    projected = vlm.model.multi_modal_projector(torch.cat(expected, dim=-1))
+    torch.testing.assert_close(given, projected, rtol=0, atol=1e-6)
 
 
 def test_a_merging_model_comes_back_from_its_folder(merging, tmp_path):
