@@ -19,7 +19,15 @@ from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_l
 from lisa.packing import PADDING, Rows
 from lisa.processing import Batch, Names, Targets
 from lisa.seg import build_text_hidden_fcs, gather_seg_states, image_of_seg, seg_positions, split_by_image
-from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, restore_constants, to_original_size
+from sam_bridge import (
+    EmbeddingCache,
+    ImageSize,
+    build_sam,
+    decode_masks,
+    encode_images,
+    restore_constants,
+    to_original_size,
+)
 
 LOOK_WIDTH = 64
 """Channels in which a state is compared with the image tokens."""
@@ -67,6 +75,8 @@ class Lisa(PreTrainedModel):
             self.name_image = nn.Linear(width, self.backbone.width)
         if config.look_loss_weight > 0:
             self.look_state, self.look_token = (nn.Linear(self.backbone.width, LOOK_WIDTH) for _ in range(2))
+        self.embedding_cache: EmbeddingCache | None = None
+        """Where `--cache_sam` keeps SAM's image embeddings; not a part of the model."""
         self.post_init()
 
     @classmethod
@@ -120,7 +130,7 @@ class Lisa(PreTrainedModel):
         """
         if stage == "vision":
             image_tokens = self.backbone.image_tokens(batch.pixel_values)
-            embeddings = encode_images(self.sam, batch.sam_pixels)
+            embeddings = self.sam_embeddings(batch.sam_pixels)
             terms = {"ground": self._naming_by_tokens(image_tokens, batch)}
             return self._weigh(terms | {"ground_sam": self._naming_by_sam(embeddings, batch.names.image_of, batch)})
         if stage == "grounding":
@@ -197,9 +207,18 @@ class Lisa(PreTrainedModel):
         image_of (S,) is each state's image among the B of sam_pixels (B, 3, t, t); only images that have a
         state are encoded.
         """
-        prompts = self.text_hidden_fcs[0](states)
         images, row_of = torch.unique(image_of, return_inverse=True)
-        embeddings = encode_images(self.sam, sam_pixels[images])
+        return self.masks_from_embeddings(states, row_of, self.sam_embeddings(sam_pixels[images]))
+
+    def sam_embeddings(self, sam_pixels: Tensor) -> Tensor:
+        """SAM's image embeddings: (B, 3, t, t) -> (B, E, g, g); kept ones are read instead, where there is a cache."""
+        if self.embedding_cache is not None:
+            return self.embedding_cache.encode(self.sam, sam_pixels)
+        return encode_images(self.sam, sam_pixels)
+
+    def masks_from_embeddings(self, states: Tensor, row_of: Tensor, embeddings: Tensor) -> MaskOutput:
+        """As `masks_from_states`, for image embeddings (B', E, g, g) that are there; row_of (S,) tells each state's."""
+        prompts = self.text_hidden_fcs[0](states)
         low_res, scores = decode_masks(self.sam, embeddings, prompts, row_of)
         return MaskOutput(low_res=low_res, scores=scores, prompts=prompts, embeddings=embeddings, row_of=row_of)
 
