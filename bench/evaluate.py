@@ -1,7 +1,7 @@
 """What sharing a picture is worth in evaluation: `python bench/evaluate.py [--config medium] [--out evaluate.json]`.
 
-evaluate_8: teacher-forced scoring of one picture with 8 sentences, baselines and intervals included. a: one conversation
-per forward, with the picture encoded for each; b: as `eval/refcoco.py` does it, all conversations in one row.
+evaluate_8: teacher-forced scoring of one picture with 8 sentences, baselines and intervals included, a: one
+conversation per forward, the picture encoded for each, b: as `eval/refcoco.py` does it, all in one row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a KV cache and a shared picture are worth: `python bench/generate.py [--config medium] [--out generate.json]`.
 
-generate_32: an answer of 32 tokens, a: recomputed from scratch for every token, vision tower and all logits included, b:
-with the cache. batch8_one_image, batch8_eight_images: 8 questions, a: one by one, b: in one call. All without SAM.
+generate_32: an answer of 32 tokens, a: recomputed from scratch for every token, vision tower and all logits included,
+b: with the cache. batch8_one_image, batch8_eight_images: 8 questions, a: one by one, b: in one call. All without SAM.
 """
 
 from __future__ import annotations
@@ -114,13 +114,13 @@ def _generate_row(predictor: Predictor, flags: PairFlags) -> dict:
     difference = relative_difference(states, _state_after(predictor, image, all_ids))
     _require_same_ids("generate_32", [ids], cached, flags)
     require_same("generate_32", difference, flags)
-    seconds = measure_pairs(
+    plain, cache = (
         lambda: from_scratch(predictor, image, question),
         lambda: with_cache(predictor, [image], [[question]]),
-        flags.pairs,
     )
+    seconds = measure_pairs(plain, cache, flags.pairs)
     masks = [seconds_of(lambda: _mask(predictor, image, states)) for _ in range(flags.pairs)]
-    first = [seconds_of(lambda: with_cache(predictor, [image], [[question]], 1)) for _ in range(flags.pairs)]
+    first = [seconds_of(lambda: with_cache(predictor, *asked, 1)) for _ in range(flags.pairs)]
     a, b, mask = (statistics.median(side) for side in (*seconds, masks))
     return make_row(
         "generate_32",

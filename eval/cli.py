@@ -99,11 +99,12 @@ def run(flags: EvalFlags) -> dict:
     from sam_bridge import EmbeddingCache
 
     model = find_model(flags.model)
-    cache = EmbeddingCache(flags.cache_sam) if flags.cache_sam else None
+    cache = EmbeddingCache(flags.cache_sam) if flags.cache_sam else None  # a bad folder is told before data is read
     validation_sets = open_validation_sets(flags)
     keep_freed_memory()
     predictor = load(model, device=flags.device)
-    predictor.model.embedding_cache = cache
+    if cache:
+        predictor.model.embedding_cache = cache
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(PredictionFile(flags.save_predictions)) if flags.save_predictions else None
         results = [

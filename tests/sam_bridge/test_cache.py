@@ -94,8 +94,9 @@ def test_an_encoder_that_learns_is_refused(sam, pixels, tmp_path):
     cache = EmbeddingCache(tmp_path)
     with pytest.raises(ValueError, match="the encoder learns"):
         cache.encode(sam, pixels)
-    sam.image_encoder.requires_grad_(False)
-    cache.encode(sam, pixels)
+    frozen = copy.deepcopy(sam)
+    frozen.image_encoder.requires_grad_(False)
+    cache.encode(frozen, pixels)
 
 
 @torch.no_grad()
