@@ -109,16 +109,15 @@ def _plain_forward(model, ids: Tensor, pixels: Tensor, **options):
 
 def _generate_row(predictor: Predictor, flags: PairFlags) -> dict:
     (image,), (question,) = pictures(1), questions(1, answered=False)
+    asked = [image], [[question]]
     ids, all_ids = from_scratch(predictor, image, question)
-    cached, states = with_cache(predictor, [image], [[question]])
+    cached, states = with_cache(predictor, *asked)
     difference = relative_difference(states, _state_after(predictor, image, all_ids))
     _require_same_ids("generate_32", [ids], cached, flags)
     require_same("generate_32", difference, flags)
-    plain, cache = (
-        lambda: from_scratch(predictor, image, question),
-        lambda: with_cache(predictor, [image], [[question]]),
+    seconds = measure_pairs(
+        lambda: from_scratch(predictor, image, question), lambda: with_cache(predictor, *asked), flags.pairs
     )
-    seconds = measure_pairs(plain, cache, flags.pairs)
     masks = [seconds_of(lambda: _mask(predictor, image, states)) for _ in range(flags.pairs)]
     first = [seconds_of(lambda: with_cache(predictor, *asked, 1)) for _ in range(flags.pairs)]
     a, b, mask = (statistics.median(side) for side in (*seconds, masks))
