@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # our `datasets` c
 import torch
 import tyro
 from segment_anything.modeling import Sam
-from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor
 
 from bench.models import pictures
@@ -31,6 +30,7 @@ from bench.pairs import (
 from lisa.allocator import keep_freed_memory
 from lisa.processing import Batch
 from sam_bridge import build_sam, decode_masks, dense_positions, encode_images
+from sam_bridge.attention import use_package_attention
 
 PICTURES_ENCODED = 2
 PICTURES_DECODED, PROMPTS = 8, 3
@@ -45,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     batch = predictor.processor(pictures(PICTURES_ENCODED), [[]] * PICTURES_ENCODED).to(model.device)
     package = build_sam(model.config.sam_size).to(model.device, model.dtype)
     package.load_state_dict(model.sam.state_dict())
-    for block in package.image_encoder.blocks:
-        block.attn.__class__ = Attention
+    use_package_attention(package.image_encoder)
     with torch.inference_mode():
         rows = [_encoder_row(package, model.sam, batch, flags), _decoder_row(model.sam, flags)]
     return finish("SAM", rows, flags)

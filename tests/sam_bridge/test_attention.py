@@ -4,17 +4,15 @@ import copy
 
 import pytest
 import torch
-from segment_anything.modeling.image_encoder import Attention
 
 from sam_bridge import SAM_PRESETS, attention, build_sam, encode_images
-from sam_bridge.attention import FastAttention, _fused
+from sam_bridge.attention import FastAttention, _fused, use_package_attention
 
 
 def as_the_package(sam):
     """The same SAM with the package's own attention."""
     other = copy.deepcopy(sam)
-    for block in other.image_encoder.blocks:
-        block.attn.__class__ = Attention
+    use_package_attention(other.image_encoder)
     return other
 
 
