@@ -18,6 +18,7 @@ from lisa.processing import Batch
 from lisa.seg import seg_positions
 from lisa.tokenization import IGNORE_INDEX
 from sam_bridge import decode_masks
+from sam_bridge.attention import use_fast_attention, use_package_attention
 
 
 def reference_terms(model: Lisa, batch: Batch) -> dict[str, Tensor]:
@@ -61,9 +62,11 @@ def _masks(model: Lisa, batch: Batch, prompts: Tensor, plan: Plan) -> MaskOutput
     )
 
 
-def recompute(model: Lisa, on: bool) -> None:
-    """Switch the recomputation of activations on or off."""
+def compute_as_the_reference(model: Lisa, on: bool) -> None:
+    """Recompute activations and let SAM's encoder be the package's, or neither."""
     if on:
         model.vlm.activation_checkpointing_enable({"use_reentrant": False})
+        use_package_attention(model.sam.image_encoder)
     else:
         model.vlm.gradient_checkpointing_disable()
+        use_fast_attention(model.sam.image_encoder)

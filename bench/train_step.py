@@ -30,7 +30,7 @@ from torch import Tensor
 
 from bench.measure import Side, alternate, peak_bytes, ratio, relative_difference, seconds
 from bench.models import build, pictures, questions
-from bench.reference_step import recompute, reference_terms
+from bench.reference_step import compute_as_the_reference, reference_terms
 from lisa.allocator import keep_freed_memory
 from lisa.arguments import TrainArgs
 from lisa.modeling import Lisa
@@ -93,13 +93,13 @@ class Case:
         other.parameters = [p for p in other.model.parameters() if p.requires_grad]
         return other
 
-    def side(self, terms: Callable[[], dict[str, Tensor]], *, recomputes: bool = False, steps: bool = False) -> Side:
+    def side(self, terms: Callable[[], dict[str, Tensor]], *, reference: bool = False, steps: bool = False) -> Side:
         """Forward and backward; with `steps` AdamW too, at rate 0, so that the weights stay as they are."""
         optimizer = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0)
 
         def prepare() -> None:
             optimizer.zero_grad(set_to_none=True)
-            recompute(self.model, recomputes)
+            compute_as_the_reference(self.model, reference)
 
         def run() -> Tensor:
             loss = terms()["loss"]
@@ -150,7 +150,7 @@ def whole_row(name: str, flags: Flags) -> dict:
     theirs = Case(flags, 256, 3)
     ours = theirs.in_bf16() if name.endswith("bf16") else theirs
     theirs.model.config.mask_loss_size = ours.model.config.mask_loss_size = "original"
-    a = theirs.side(partial(reference_terms, theirs.model, theirs.unpacked), recomputes=True, steps=True)
+    a = theirs.side(partial(reference_terms, theirs.model, theirs.unpacked), reference=True, steps=True)
     b = ours.side(partial(ours.model, ours.packed), steps=True)
     if not name.endswith("sam_cached"):
         return _row(name, flags, theirs, ours, a, b)

@@ -107,6 +107,8 @@ class TrainArgs:
     """Share of reasoning samples, among those with an explanation, that are answered in words only."""
     name_targets: float = 0.0
     """Share of answers that name the target before [SEG]; 0 is the reference."""
+    cache_sam: str = ""
+    """Folder in which SAM's image embeddings are kept (fp16), so that a picture is encoded once, in all runs; needs a frozen image encoder."""
     workers: int = 2
     """Processes that prepare data; 0 prepares it in the training process."""
 
@@ -256,6 +258,11 @@ class TrainArgs:
             raise ValueError(
                 f"--trainable {self.trainable!r}: {', '.join(unknown) or 'nothing'} is no part; "
                 f"choose from {', '.join(PARTS)}, or all"
+            )
+        if self.cache_sam and "image_encoder" in self.trainable_parts:
+            raise ValueError(
+                f"--cache_sam keeps what SAM's image encoder gives, but --trainable {self.trainable} lets it learn: "
+                "leave --cache_sam out, or name parts in --trainable without image_encoder"
             )
         if self.resume and self.overwrite:
             raise ValueError("--resume continues a run and --overwrite deletes it; choose one")

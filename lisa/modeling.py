@@ -29,7 +29,15 @@ from lisa.plan import Plan
 from lisa.processing import Batch, Names, Targets
 from lisa.profiling import backward_is, timed
 from lisa.seg import build_text_hidden_fcs, gather_seg_states, seg_positions
-from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, restore_constants, to_original_size
+from sam_bridge import (
+    EmbeddingCache,
+    ImageSize,
+    build_sam,
+    decode_masks,
+    encode_images,
+    restore_constants,
+    to_original_size,
+)
 
 LOOK_WIDTH = 64
 """Channels in which a state is compared with the image tokens."""
@@ -77,7 +85,7 @@ class Lisa(PreTrainedModel):
             self.name_image = nn.Linear(width, self.backbone.width)
         if config.look_loss_weight > 0:
             self.look_state, self.look_token = (nn.Linear(self.backbone.width, LOOK_WIDTH) for _ in range(2))
-        self.embedding_cache: Any = None
+        self.embedding_cache: EmbeddingCache | None = None
         """Where `--cache_sam` keeps SAM's image embeddings; not a part of the model."""
         self.post_init()
 

@@ -10,7 +10,7 @@ version sam vision_tower vision_pretrained conv_type model_max_length use_mm_sta
 trainable lora_r lora_alpha lora_dropout lora_target_modules attention gradient_checkpointing compile
 dataset_dir dataset sample_rates sem_seg_data refer_seg_data vqa_data reason_seg_data own_data val_dataset
 elsewhere index_dir ignored_is_background
-num_classes_per_sample explanatory name_targets workers
+num_classes_per_sample explanatory name_targets cache_sam workers
 ce_loss_weight bce_loss_weight dice_loss_weight dense_loss_weight iou_loss_weight ground_loss_weight
 look_loss_weight
 mask_loss_size
@@ -106,6 +106,11 @@ def test_an_unknown_flag_or_value_ends_with_status_2(argv, capsys):
         (["--eval_only", "--no_eval"], "--eval_only"),
         (["--sam", "vit_x"], "--sam"),
         (["--trainable", "everything"], "--trainable"),
+        (["--cache_sam", "kept"], "--cache_sam keeps what SAM's image encoder gives, but --trainable all"),
+        (
+            ["--cache_sam", "kept", "--trainable", "lora,image_encoder"],
+            "name parts in --trainable without image_encoder",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused_at_the_start_with_a_sentence(argv, sentence):
