@@ -23,32 +23,44 @@ class Side:
         return self.run()
 
 
-def alternate(a: Side, b: Side, pairs: int, device: torch.device) -> tuple[list[float], list[float]]:
-    """Seconds of each side, `pairs` times, one after the other, so that a busy machine slows both."""
-    for side in (a, b):
-        side()  # the first time allocates memory
-    measured = [(seconds(a, device), seconds(b, device)) for _ in range(pairs)]
-    return [first for first, _ in measured], [second for _, second in measured]
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """Seconds of one run."""
+
+    wall: float
+    cpu: float
+    """Of all threads of this process, which other processes lengthen less."""
 
 
-def seconds(side: Side, device: torch.device) -> float:
-    """Wall time of one run, the device's work included."""
+def alternate(a: Side, b: Side, pairs: int, device: torch.device) -> dict[str, list[float] | float]:
+    """Both sides `pairs` times, one after the other, so that a busy machine slows both; each has run before.
+
+    Returns their seconds, and as `ratio` and `cpu_ratio` how many times as fast b is: the median over the pairs.
+    """
+    measured = [(took(a, device), took(b, device)) for _ in range(pairs)]
+    return {
+        "ratio": statistics.median(x.wall / y.wall for x, y in measured),
+        "cpu_ratio": statistics.median(x.cpu / y.cpu for x, y in measured),
+        "a_seconds": [x.wall for x, _ in measured],
+        "b_seconds": [y.wall for _, y in measured],
+        "a_cpu_seconds": [x.cpu for x, _ in measured],
+        "b_cpu_seconds": [y.cpu for _, y in measured],
+    }
+
+
+def took(side: Side, device: torch.device) -> Took:
+    """One run, the device's work included."""
     side.prepare()
     _wait(device)
-    started = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     side.run()
     _wait(device)
-    return time.perf_counter() - started
+    return Took(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
 
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def ratio(a_seconds: Sequence[float], b_seconds: Sequence[float]) -> float:
-    """How many times as fast b is: the median over the pairs."""
-    return statistics.median(a / b for a, b in zip(a_seconds, b_seconds, strict=True))
 
 
 def peak_bytes(side: Side, device: torch.device) -> int:

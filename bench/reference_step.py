@@ -68,5 +68,5 @@ def compute_as_the_reference(model: Lisa, on: bool) -> None:
         model.vlm.activation_checkpointing_enable({"use_reentrant": False})
         use_package_attention(model.sam.image_encoder)
     else:
-        model.vlm.gradient_checkpointing_disable()
+        model.vlm.activation_checkpointing_disable()
         use_fast_attention(model.sam.image_encoder)

@@ -28,14 +28,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from bench.measure import Side, alternate, peak_bytes, ratio, relative_difference, seconds
+from bench.measure import Side, alternate, peak_bytes, relative_difference, took
 from bench.models import build, pictures, questions
 from bench.reference_step import compute_as_the_reference, reference_terms
 from lisa.allocator import keep_freed_memory
 from lisa.arguments import TrainArgs
 from lisa.modeling import Lisa
 from lisa.processing import Batch, LisaProcessor
-from lisa.profiling import Profile, matmul_rate
+from lisa.profiling import Profile
 from lisa.trainable import choose_trainable, train_mode
 from sam_bridge import encode_images
 
@@ -46,6 +46,8 @@ AUXILIARY = ("dense", "iou", "ground", "look")
 PACKED = {f"packed_c{c}_t{t}": (c, t) for t in (256, 576) for c in (1, 3, 8)}
 WHOLE = ("whole_step_c3_t256", "whole_step_c3_t256_sam_cached", "whole_step_c3_t256_bf16")
 MFU = "mfu_train_step"
+PRODUCT, PRODUCTS = 2048, 5
+"""Side of the square matrices whose products measure the machine, and how many of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +113,9 @@ class Case:
         return Side(prepare=prepare, run=run)
 
     def results(self, side: Side) -> list[Tensor]:
-        """The loss, then its gradients."""
+        """The loss, then its gradients; 0 where it does not reach."""
         loss = side().detach()
-        return [loss, *(p.grad.clone() for p in self.parameters)]
+        return [loss, *(torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.parameters)]
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -129,9 +131,9 @@ def main(argv: list[str] | None = None) -> dict:
     for name in flags.rows:
         measure = packed_row if name in PACKED else mfu_row if name == MFU else whole_row
         result["rows"].append(measure(name, flags))
+        if flags.out:  # after every row: a whole table takes a while
+            flags.out.write_text(json.dumps(result, indent=1) + "\n")
     _print(result)
-    if flags.out:
-        flags.out.write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -169,20 +171,20 @@ def mfu_row(name: str, flags: Flags) -> dict:
     with profile.watch(flops=True):
         side.run()
     flops = sum(profile.flops.values())
-    rates, took = [], []
-    for _ in range(flags.pairs):
-        rates.append(matmul_rate(case.device, case.model.dtype))
-        took.append(seconds(side, case.device))
-    mfu = statistics.median(flops / s / rate for s, rate in zip(took, rates, strict=True))
+    square = torch.randn(PRODUCT, PRODUCT, device=case.device).to(case.model.dtype)
+    product = Side(run=lambda: [square @ square for _ in range(PRODUCTS)])
+    figures = alternate(product, side, flags.pairs, case.device)
+    # How many times as long the step takes as products of as many FLOPs would.
+    as_products = flops / (PRODUCTS * 2 * PRODUCT**3)
     return {
         "name": name,
-        "ratio": mfu,
+        **figures,
+        "ratio": as_products * figures["ratio"],
+        "cpu_ratio": as_products * figures["cpu_ratio"],
         "max_rel_diff": 0.0,
         "gflop": flops / 1e9,
         "gflop_by_part": {part: count / 1e9 for part, count in profile.flops.items()},
-        "matmul_gflop_per_second": [rate / 1e9 for rate in rates],
-        "b_seconds": took,
-        "images_per_second": case.images / statistics.median(took),
+        "images_per_second": case.images / statistics.median(figures["b_seconds"]),
     }
 
 
@@ -190,17 +192,15 @@ def _row(name: str, flags: Flags, theirs: Case, ours: Case, a: Side, b: Side) ->
     wanted, given = theirs.results(a), ours.results(b)
     # The loss on its own: beside large gradients it would not be seen.
     apart = [relative_difference(wanted[part], given[part]) for part in (slice(0, 1), slice(1, None))]
-    a_seconds, b_seconds = alternate(a, b, flags.pairs, ours.device)
+    figures = alternate(a, b, flags.pairs, ours.device)
     segments = ours.packed.rows.segments
     return {
         "name": name,
-        "ratio": ratio(a_seconds, b_seconds),
+        **figures,
         "max_rel_diff": max(apart),
-        "a_seconds": a_seconds,
-        "b_seconds": b_seconds,
         "a_peak_mib": peak_bytes(a, theirs.device) / 2**20,
         "b_peak_mib": peak_bytes(b, ours.device) / 2**20,
-        "images_per_second": ours.images / statistics.median(b_seconds),
+        "images_per_second": ours.images / statistics.median(figures["b_seconds"]),
         "padding_share": (segments < 0).float().mean().item(),
     }
 
@@ -262,15 +262,28 @@ def _embeddings_given(case: Case) -> Iterator[None]:
 
 def _print(result: dict) -> None:
     table = Table(title=f"training step, {result['config']}, {result['threads']} threads, {result['device']}")
-    for column in ("", "before", "after", "ratio", "apart", "MiB before", "MiB after", "images/s", "padding"):
+    for column in (
+        "",
+        "before",
+        "after",
+        "ratio",
+        "CPU ratio",
+        "apart",
+        "MiB before",
+        "MiB after",
+        "images/s",
+        "padding",
+    ):
         table.add_column(column, justify="right" if column else "left")
     for row in result["rows"]:
-        before, after = (f"{statistics.median(row[s]):.2f} s" if s in row else "" for s in ("a_seconds", "b_seconds"))
+        before, after = (f"{statistics.median(row[side]):.2f} s" for side in ("a_seconds", "b_seconds"))
         memory = [f"{row[side]:.0f}" if side in row else "" for side in ("a_peak_mib", "b_peak_mib")]
         padding = f"{row['padding_share']:.1%}" if "padding_share" in row else ""
         apart, pace = f"{row['max_rel_diff']:.0e}", f"{row['images_per_second']:.2f}"
-        table.add_row(row["name"], before, after, f"{row['ratio']:.2f}", apart, *memory, pace, padding)
-    Console().print(table)
+        ratios = [f"{row[kind]:.2f}" for kind in ("ratio", "cpu_ratio")]
+        table.add_row(row["name"], before, after, *ratios, apart, *memory, pace, padding)
+    # Wider than a terminal may be, so that a log shows it whole.
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

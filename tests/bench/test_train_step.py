@@ -1,11 +1,13 @@
 """The benchmark of a training step runs, and both of its sides compute the same."""
 
 import json
+import time
 
 import pytest
+import torch
 
 from bench import train_step
-from bench.measure import ratio, relative_difference
+from bench.measure import Side, alternate, relative_difference
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +43,17 @@ def test_an_unknown_row_is_refused():
         train_step.main(["--rows", "packed_c9"])
 
 
-def test_a_ratio_is_the_median_over_the_pairs():
-    assert ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == 2.0
+def test_both_sides_take_turns_and_preparing_is_not_timed():
+    done = []
+    a = Side(prepare=lambda: time.sleep(0.05), run=lambda: done.append("a"))
+    b = Side(run=lambda: done.append("b"))
+    figures = alternate(a, b, 2, torch.device("cpu"))
+    assert done == ["a", "b", "a", "b"]
+    assert max(figures["a_seconds"]) < 0.05
+    pairs = zip(figures["a_seconds"], figures["b_seconds"], strict=True)
+    assert figures["ratio"] == pytest.approx(sum(x / y for x, y in pairs) / 2)
 
 
 def test_tensors_are_compared_all_together():
-    import torch
-
     first, second = [torch.tensor([3.0]), torch.tensor([4.0])], [torch.tensor([3.0]), torch.tensor([4.5])]
     assert relative_difference(first, second) == pytest.approx(0.1)
