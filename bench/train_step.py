@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from bench.measure import Side, alternate, peak_bytes, relative_difference, took
+from bench.measure import Side, alternate, peak_bytes, relative_difference
 from bench.models import build, pictures, questions
 from bench.reference_step import compute_as_the_reference, reference_terms
 from lisa.allocator import keep_freed_memory

@@ -14,7 +14,7 @@ from bench.measure import Side, alternate, relative_difference
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("bench") / "train_step.json"
     names = ["packed_c3_t256", *train_step.WHOLE, train_step.MFU]
-    result = train_step.main(["--config", "tiny", "--pairs", "1", "--out", str(out), "--rows", *names])
+    result = train_step.main(["--config", "tiny", "--pairs", "1", "--images", "1", "--out", str(out), "--rows", *names])
     assert json.loads(out.read_text()) == result
     assert [row["name"] for row in result["rows"]] == names
     return result
