@@ -7,7 +7,10 @@ A talk:        python chat.py --image x.jpg      (/image PATH, /reset, /quit; wh
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +46,8 @@ class ChatArgs:
     """auto, cuda, mps or cpu."""
     max_new_tokens: int = 128
     """Longest answer in tokens."""
+    profile: bool = False
+    """After each answer, print where its time went."""
 
 
 class Chat:
@@ -84,9 +89,21 @@ class Chat:
         if IMAGE_PLACEHOLDER in question:
             raise ValueError(f"the question holds {IMAGE_PLACEHOLDER}, which stands for the picture; remove it")
         stream = _Stream(self.predictor.processor.text.decode)
-        answer = self.session.ask(question.strip(), max_new_tokens=self.args.max_new_tokens, on_token=stream)
+        ask = partial(self.session.ask, question.strip(), max_new_tokens=self.args.max_new_tokens, on_token=stream)
+        answer = self._profiled(ask, stream) if self.args.profile else ask()
         print()
         self._report(answer)
+        return answer
+
+    def _profiled(self, ask: Callable[[], Answer], stream: _Stream) -> Answer:
+        from lisa.profile_table import print_answer
+        from lisa.profiling import Profile
+
+        profile, started = Profile(self.predictor.model.device), time.perf_counter()
+        with profile.watch():
+            answer = ask()
+        print()
+        print_answer(profile, len(stream.ids), stream.first_at and stream.first_at - started)
         return answer
 
     def _report(self, answer: Answer) -> None:
@@ -130,8 +147,10 @@ class _Stream:
 
     def __init__(self, decode) -> None:
         self.decode, self.ids, self.shown = decode, [], 0
+        self.first_at: float | None = None
 
     def __call__(self, token: int) -> None:
+        self.first_at = self.first_at or time.perf_counter()
         self.ids.append(token)
         text = self.decode(self.ids)
         if "\ufffd" not in text[self.shown :]:  # bytes of a character that is still incomplete

@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from lisa.modeling import Lisa
 from lisa.packing import PADDING, Rows
+from lisa.profiling import timed
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Said:
     seg_states: list[Tensor] = field(default_factory=list)
 
 
+@timed("prefill")
 def prefill(model: Lisa, rows: Rows, image_tokens: Tensor, cache: DynamicCache | None = None) -> Decoding:
     """Read pictures (B, P, D) and questions; only the state of each conversation's last token is kept.
 
@@ -65,6 +67,7 @@ def prefill(model: Lisa, rows: Rows, image_tokens: Tensor, cache: DynamicCache |
     )
 
 
+@timed("tokens")
 def decode(
     model: Lisa, decoding: Decoding, eos: int, max_new_tokens: int, on_token: Callable[[int, int], None] | None = None
 ) -> list[Said]:

@@ -16,6 +16,7 @@ from lisa.conversation import SEG, Conversation
 from lisa.decoding import decode, prefill
 from lisa.modeling import Lisa, MaskOutput
 from lisa.processing import Batch, LisaProcessor
+from lisa.profiling import timed
 from lisa.results import Answer
 from lisa.seg import gather_seg_states, image_of_seg, seg_positions
 from sam_bridge import ImageSize, to_original_size
@@ -92,6 +93,7 @@ class Predictor:
         return masks_at_original_size(output, sizes, self.model.config.sam["image_size"])
 
 
+@timed("masks to the picture's size")
 def masks_at_original_size(
     output: MaskOutput, sizes: Sequence[ImageSize], image_size: int
 ) -> tuple[list[np.ndarray], list[float]]:

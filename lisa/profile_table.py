@@ -15,6 +15,9 @@ from lisa.profiling import Profile, matmul_rate, peak_memory
 WARM_UP = 2
 """Steps that are not looked at: the first ones allocate memory and choose algorithms."""
 
+WIDTH = 100
+"""Characters of a table: more than a log's terminal may have."""
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 """What products are computed in, by --precision; all others in bf16."""
 
@@ -67,6 +70,19 @@ def _row(seconds: float, flops: int, whole: float, rate: float) -> dict[str, flo
     return {"seconds": seconds, "share": seconds / whole, "gflop": flops / 1e9, "mfu": mfu}
 
 
+def print_answer(profile: Profile, tokens: int, first_token: float | None) -> None:
+    """Where the time of an answer went, how soon its first token came (seconds) and how fast the others."""
+    whole, spoken = sum(profile.seconds.values()), profile.seconds.get("tokens", 0.0)
+    came = f"first token after {first_token:.2f} s · " if first_token is not None else ""
+    pace = f"{tokens} tokens, {tokens / spoken:.1f} per second · " if spoken else ""
+    table = Table(title=f"{came}{pace}all, with masks, after {whole:.2f} s")
+    for column in ("part", "seconds", "share"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for name, seconds in sorted(profile.seconds.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{seconds:.3f}", f"{seconds / whole:.0%}")
+    Console(width=WIDTH).print(table)
+
+
 def print_profile(report: dict) -> None:
     """A line for each part, the slowest first, and one for the whole step."""
     rate, memory = report["matmul_flops_per_second"] / 1e9, report["peak_memory_bytes"] / 2**30
@@ -76,4 +92,4 @@ def print_profile(report: dict) -> None:
         table.add_column(column, justify="right")
     for name, row in (report["parts"] | {"whole step": report["step"]}).items():
         table.add_row(name, f"{row['seconds']:.3f}", f"{row['share']:.0%}", f"{row['gflop']:.1f}", f"{row['mfu']:.2f}")
-    Console().print(table)
+    Console(width=WIDTH).print(table)
