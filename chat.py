@@ -7,8 +7,12 @@ A talk:        python chat.py --image x.jpg      (/image PATH, /reset, /quit; wh
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # our `datasets` comes before Hugging Face's
 
@@ -17,8 +21,11 @@ import tyro
 
 from datasets.images import read_image
 from lisa.allocator import keep_freed_memory
-from lisa.conversation import IMAGE_PLACEHOLDER, Conversation, Turn
+from lisa.conversation import IMAGE_PLACEHOLDER, Turn
 from lisa.results import Answer, save_masks
+
+if TYPE_CHECKING:
+    from lisa.session import ChatSession
 
 HELP = "Type a question, or /image PATH for another picture, /reset to forget what was said, /quit to leave."
 
@@ -39,6 +46,8 @@ class ChatArgs:
     """auto, cuda, mps or cpu."""
     max_new_tokens: int = 128
     """Longest answer in tokens."""
+    profile: bool = False
+    """After each answer, print where its time went."""
 
 
 class Chat:
@@ -51,31 +60,50 @@ class Chat:
         self.predictor = load(args.model, device=args.device)
         self.path = Path()
         self.image: np.ndarray | None = None
-        self.turns: tuple[Turn, ...] = ()
+        self.session: ChatSession | None = None
         self.answers = 0
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What was said about the picture so far."""
+        return self.session.turns if self.session else ()
 
     def look_at(self, path: str) -> None:
         """Turn to another picture; what was said about the old one is forgotten."""
+        from lisa.session import ChatSession
+
         self.image = read_image(Path(path))
-        self.path, self.turns = Path(path), ()
+        self.path, self.session = Path(path), ChatSession(self.predictor, self.image)
+
+    def reset(self) -> None:
+        """Forget what was said; the picture stays."""
+        if self.session:
+            self.session.reset()
 
     def ask(self, question: str) -> Answer:
         """Print the answer as it is made, and write its masks; remembered for the next question."""
-        if self.image is None:
+        if self.session is None:
             raise ValueError("there is no picture yet; give one with --image or /image PATH")
         if not question.strip():
             raise ValueError("the question is empty; ask something, as in: where is the red boat?")
         if IMAGE_PLACEHOLDER in question:
             raise ValueError(f"the question holds {IMAGE_PLACEHOLDER}, which stands for the picture; remove it")
-        text = question.strip() if self.turns else f"{IMAGE_PLACEHOLDER}\n{question.strip()}"
-        turns = (*self.turns, Turn("user", text))
         stream = _Stream(self.predictor.processor.text.decode)
-        [[answer]] = self.predictor.generate(
-            [self.image], [[Conversation(turns)]], max_new_tokens=self.args.max_new_tokens, on_token=stream
-        )
+        ask = partial(self.session.ask, question.strip(), max_new_tokens=self.args.max_new_tokens, on_token=stream)
+        answer = self._profiled(ask, stream) if self.args.profile else ask()
         print()
-        self.turns = (*turns, Turn("assistant", answer.text))
         self._report(answer)
+        return answer
+
+    def _profiled(self, ask: Callable[[], Answer], stream: _Stream) -> Answer:
+        from lisa.profile_table import print_answer
+        from lisa.profiling import Profile
+
+        profile, started = Profile(self.predictor.model.device), time.perf_counter()
+        with profile.watch():
+            answer = ask()
+        print()
+        print_answer(profile, len(stream.ids), stream.first_at and stream.first_at - started)
         return answer
 
     def _report(self, answer: Answer) -> None:
@@ -103,7 +131,7 @@ class Chat:
                 if command == "/quit":
                     return
                 if command == "/reset":
-                    self.turns = ()
+                    self.reset()
                 elif command == "/image":
                     self.look_at(rest.strip())
                 elif command.startswith("/"):
@@ -119,8 +147,10 @@ class _Stream:
 
     def __init__(self, decode) -> None:
         self.decode, self.ids, self.shown = decode, [], 0
+        self.first_at: float | None = None
 
-    def __call__(self, conversation: int, token: int) -> None:
+    def __call__(self, token: int) -> None:
+        self.first_at = self.first_at or time.perf_counter()
         self.ids.append(token)
         text = self.decode(self.ids)
         if "\ufffd" not in text[self.shown :]:  # bytes of a character that is still incomplete

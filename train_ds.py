@@ -34,11 +34,13 @@ FREE_TO_CHANGE = (
     "overwrite",
     "workers",
     "print_freq",
+    "profile",
     "local_rank",
     "log_base_dir",
     "dataset_dir",
     "elsewhere",
     "index_dir",
+    "cache_sam",
 )
 
 
@@ -57,7 +59,9 @@ def main(argv: list[str] | None = None) -> dict:
     train(args, model, processor, mixture, validation_sets)
     from lisa import load
 
-    return validate(args, load(args.run_dir / "model"), validation_sets)
+    trained = load(args.run_dir / "model")
+    keep_embeddings(args, trained.model)
+    return validate(args, trained, validation_sets)
 
 
 def open_data(args: TrainArgs) -> tuple[Mixture, list[ValidationSet]]:
@@ -109,12 +113,24 @@ def prepare_run_dir(args: TrainArgs) -> None:
 
 def make_model(args: TrainArgs, mixture: Mixture) -> tuple[Lisa, LisaProcessor]:
     """Model and processor to start from, with the parts that learn chosen."""
+    from lisa.compile import compile_parts
     from lisa.start import start_model
     from lisa.trainable import choose_trainable
 
     model, processor = start_model(args, partial(sentences, mixture, args.conv_type))
     choose_trainable(model, processor, args)
+    if args.compile:
+        compile_parts(model)
+    keep_embeddings(args, model)
     return model, processor
+
+
+def keep_embeddings(args: TrainArgs, model: Lisa) -> None:
+    """Keep SAM's image embeddings on disk, when asked."""
+    from sam_bridge import EmbeddingCache
+
+    if args.cache_sam:
+        model.embedding_cache = EmbeddingCache(args.cache_sam)
 
 
 def sentences(mixture: Mixture, template: str) -> Iterator[str]:

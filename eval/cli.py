@@ -48,6 +48,9 @@ class EvalFlags:
     mode: Literal["teacher_forced", "generated", "both"] = "both"
     """Who writes the answer: the data (teacher_forced) or the model (generated)."""
 
+    cache_sam: Path | None = None
+    """Folder in which SAM's image embeddings are kept (fp16), so that a picture is encoded once, in all runs."""
+
     batch_size: int = 16
     """Pictures per batch, each with all of its questions."""
 
@@ -93,11 +96,15 @@ def run(flags: EvalFlags) -> dict:
     # Imported late: `--help` and refusals should not wait for torch.
     from lisa.allocator import keep_freed_memory
     from lisa.checkpoint import find_model, load
+    from sam_bridge import EmbeddingCache
 
     model = find_model(flags.model)
+    cache = EmbeddingCache(flags.cache_sam) if flags.cache_sam else None  # a bad folder is told before data is read
     validation_sets = open_validation_sets(flags)
     keep_freed_memory()
     predictor = load(model, device=flags.device)
+    if cache:
+        predictor.model.embedding_cache = cache
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(PredictionFile(flags.save_predictions)) if flags.save_predictions else None
         results = [

@@ -8,6 +8,7 @@ from typing import Any
 
 _HOMES = {
     "Answer": "lisa.results",
+    "ChatSession": "lisa.session",
     "Lisa": "lisa.modeling",
     "LisaConfig": "lisa.config",
     "LisaProcessor": "lisa.processing",
@@ -15,7 +16,7 @@ _HOMES = {
     "load": "lisa.checkpoint",
 }
 
-__all__ = ["Answer", "Lisa", "LisaConfig", "LisaProcessor", "Predictor", "load"]
+__all__ = ["Answer", "ChatSession", "Lisa", "LisaConfig", "LisaProcessor", "Predictor", "load"]
 
 
 def __getattr__(name: str) -> Any:

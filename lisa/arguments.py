@@ -73,6 +73,8 @@ class TrainArgs:
     """How the vision-language model computes attention: eager is the fastest for small models on a CPU."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass to save memory."""
+    compile: bool = False
+    """torch.compile the image encoders' blocks and the language model's MLPs: the first step takes minutes, the others less time."""
 
     # Data
     dataset_dir: Path = Path("./dataset")
@@ -105,6 +107,8 @@ class TrainArgs:
     """Share of reasoning samples, among those with an explanation, that are answered in words only."""
     name_targets: float = 0.0
     """Share of answers that name the target before [SEG]; 0 is the reference."""
+    cache_sam: str = ""
+    """Folder in which SAM's image embeddings are kept (fp16), so that a picture is encoded once, in all runs; needs a frozen image encoder."""
     workers: int = 2
     """Processes that prepare data; 0 prepares it in the training process."""
 
@@ -187,6 +191,8 @@ class TrainArgs:
     """Validate on the first so many pictures of each set; 0 takes all."""
     print_freq: int = 10
     """Steps between lines of metrics.jsonl and TensorBoard."""
+    profile: int = 0
+    """Print where the time of so many optimiser steps goes, after the first ones, and write it to profile.json; 0 does not."""
     save_dtype: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Precision of the model that is written at the end."""
     local_rank: int = 0
@@ -229,6 +235,8 @@ class TrainArgs:
         for name in ("epochs", "steps_per_epoch", "batch_size", "grad_accumulation_steps", "print_freq", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        if self.profile < 0:
+            raise ValueError(f"--profile is {self.profile}; it is a number of steps, or 0")
         for name in ("explanatory", "name_targets", "lora_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it is a share between 0 and 1")
@@ -250,6 +258,11 @@ class TrainArgs:
             raise ValueError(
                 f"--trainable {self.trainable!r}: {', '.join(unknown) or 'nothing'} is no part; "
                 f"choose from {', '.join(PARTS)}, or all"
+            )
+        if self.cache_sam and "image_encoder" in self.trainable_parts:
+            raise ValueError(
+                f"--cache_sam keeps what SAM's image encoder gives, but --trainable {self.trainable} lets it learn: "
+                "leave --cache_sam out, or name parts in --trainable without image_encoder"
             )
         if self.resume and self.overwrite:
             raise ValueError("--resume continues a run and --overwrite deletes it; choose one")
@@ -287,9 +300,9 @@ TINY = TrainArgs(
     iou_loss_weight=0.1,
     mask_loss_size="low_res",
     vision_steps=700,
-    grounding_steps=250,
+    grounding_steps=400,
     epochs=5,
-    steps_per_epoch=153,
+    steps_per_epoch=155,
     batch_size=8,
     grad_accumulation_steps=1,
     optimizer="muon",

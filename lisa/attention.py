@@ -1,9 +1,9 @@
-"""Attention over packed rows, in blocks: a prefix is read once, and nothing that a token may not see is computed.
+"""Attention over packed rows, in blocks: a prefix is read once, and little is computed that a token may not see.
 
-Of a packed row `[prefix][conversation 1][conversation 2]...` a full matrix of scores holds mostly pairs that may not
-look at each other. Here the tokens of a batch stand in one line, without padding, and the scores are those of the
-prefix with itself, of every conversation with the prefix, and of every conversation with itself. The result is that of
-a full matrix with `Rows.attention_bias`, up to the order of sums.
+Of a packed row `[prefix][conversation 1][conversation 2]...` a full matrix of scores holds many pairs that may not look
+at each other. Here the tokens of a batch stand in one line, without padding, and attention is computed of each prefix
+with itself, and of the conversations with their row. The result is that of a full matrix with `Rows.attention_bias`, up
+to the order of sums.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -23,101 +24,119 @@ PACKED = "packed_"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
-    """n conversations of up to t tokens that share a prefix of p tokens; p may be 0."""
+class Shared:
+    """A row whose m own tokens, of all its conversations, follow a prefix of p tokens."""
 
-    prefix: Tensor
-    """(p,) int64: places of the prefix in the line of all tokens."""
+    prefix: int
+    """p."""
+    allowed: Tensor
+    """(m, p + m) bool: what each own token may look at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone:
+    """n conversations of up to t tokens that share nothing; m tokens in all."""
+
     own: Tensor
-    """(n, t) int64: places of the conversations' tokens; a conversation's first one where it has no more."""
+    """(n, t) int64: places of their tokens among the m; a conversation's first one where it has no more."""
     kept: Tensor
     """(m,) int64: which of the n * t are tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The N tokens of a batch of R rows of L in one line, row by row, and what may look at what."""
+    """The N tokens of a batch of R rows of L in one line: rows that share a prefix, then those that share nothing."""
 
     places: Tensor
     """(N,) int64: where each token of the line is among the R * L."""
-    blocks: tuple[Block, ...]
-    order: Tensor
-    """(N,) int64: where each token of the line is in what the blocks give, one after the other, prefix first."""
+    shared: tuple[Shared, ...]
+    alone: Alone | None
 
     @classmethod
     def of(cls, rows: Rows, pictures: bool = True) -> Layout:
-        """The layout of packed or unpacked rows; conversations without a prefix become one block.
-
-        Without `pictures` their tokens are left out, and only words are read.
-        """
-        segments = rows.segments
-        real = segments != PADDING
+        """The layout of packed or unpacked rows; without `pictures` only words are read."""
+        segments = rows.segments.cpu()
+        read = segments != PADDING
         if not pictures:
-            real &= rows.image_index < 0
-        places = real.flatten().nonzero()[:, 0]
-        counts = real.sum(1).tolist()
-        blocks, alone, start = [], [], 0
-        for row, read, count in zip(segments.cpu(), real.cpu(), counts, strict=True):
-            lengths = torch.bincount(row[read]).tolist()  # of the prefix, and of each conversation
-            prefix, conversations = torch.arange(start, start + lengths[0]), []
-            begin = start + lengths[0]
-            for length in lengths[1:]:
-                conversations.append(torch.arange(begin, begin + length))
-                begin += length
-            if len(prefix):
-                blocks.append(_block(prefix, conversations))
+            read &= rows.image_index.cpu() < 0
+        shared, alone, places, places_alone = [], [], [], []
+        for row, in_row in enumerate(read):
+            own = segments[row, in_row]
+            here = row * segments.shape[1] + in_row.nonzero()[:, 0]
+            prefix, *lengths = torch.bincount(own).tolist()
+            if prefix:
+                shared.append(Shared(prefix=prefix, allowed=_allowed(own)[prefix:].to(rows.segments.device)))
+                places.append(here)
             else:
-                alone += conversations
-            start += count
-        if alone:
-            blocks.append(_block(torch.arange(0), alone))
-        given = torch.cat([torch.cat([b.prefix, b.own.flatten()[b.kept]]) for b in blocks]) if blocks else places[:0]
-        moved = [
-            Block(**{name: getattr(b, name).to(segments.device) for name in ("prefix", "own", "kept")}) for b in blocks
-        ]
-        return cls(places=places, blocks=tuple(moved), order=given.argsort().to(segments.device))
+                alone += lengths
+                places_alone.append(here)
+        line = torch.cat([torch.arange(0), *places, *places_alone])
+        side_by_side = _side_by_side(alone, rows.segments.device) if alone else None
+        return cls(places=line.to(rows.segments.device), shared=tuple(shared), alone=side_by_side)
 
 
-def _block(prefix: Tensor, conversations: list[Tensor]) -> Block:
-    longest = max(len(places) for places in conversations)
-    own = torch.stack([torch.cat([c, c[:1].expand(longest - len(c))]) for c in conversations])
-    lengths = torch.tensor([len(c) for c in conversations])
-    kept = (torch.arange(longest) < lengths[:, None]).flatten().nonzero()[:, 0]
-    return Block(prefix=prefix, own=own, kept=kept)
+def _allowed(segments: Tensor) -> Tensor:
+    """Segments (l,) of a row without padding -> (l, l) bool: which key each query may look at."""
+    key, query = segments[None, :], segments[:, None]
+    return ((key == 0) | (key == query)).tril()
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float) -> Tensor:
-    """(H, N, d) each -> (H, N, d)."""
-    query = query * scaling
-    parts = [part for block in layout.blocks for part in _attend_block(query, key, value, block)]
-    return torch.cat(parts, dim=1).index_select(1, layout.order)
+def _side_by_side(lengths: list[int], device: torch.device) -> Alone:
+    steps = torch.arange(max(lengths))
+    length = torch.tensor(lengths)[:, None]
+    first = length.cumsum(0) - length
+    is_token = steps < length
+    own = first + steps * is_token
+    return Alone(own=own.to(device), kept=is_token.flatten().nonzero()[:, 0].to(device))
 
 
-def _attend_block(query: Tensor, key: Tensor, value: Tensor, block: Block) -> list[Tensor]:
-    """What the prefix and the conversations of a block read: (H, p, d), (H, m, d)."""
-    heads, _, width = query.shape
-    n, t = block.own.shape
-    p = len(block.prefix)
-    own = block.own.flatten()
-    own_query, own_key, own_value = (x.index_select(1, own) for x in (query, key, value))
-    by_conversation = own_query.view(heads, n, t, width) @ own_key.view(heads, n, t, width).transpose(2, 3)
-    scores = by_conversation.masked_fill(_later(t, query.device), float("-inf"))
-    if p == 0:
-        weights = _softmax(scores, value.dtype)
-        read = weights @ own_value.view(heads, n, t, width)
-        return [read.flatten(1, 2).index_select(1, block.kept)]
-    prefix_query, prefix_key, prefix_value = (x.index_select(1, block.prefix) for x in (query, key, value))
-    of_prefix = (prefix_query @ prefix_key.transpose(1, 2)).masked_fill(_later(p, query.device), float("-inf"))
-    with_prefix = (own_query @ prefix_key.transpose(1, 2)).view(heads, n, t, p)
-    weights = _softmax(torch.cat([with_prefix, scores], dim=3), value.dtype)
-    read = weights[..., :p].reshape(heads, n * t, p) @ prefix_value
-    read = read + (weights[..., p:] @ own_value.view(heads, n, t, width)).flatten(1, 2)
-    return [_softmax(of_prefix, value.dtype) @ prefix_value, read.index_select(1, block.kept)]
+Read = Callable[[Tensor, Tensor, Tensor, "Tensor | None", float], Tensor]
+"""query (B, H, q, d), key and value (B, H, k, d), allowed (q, k) bool or None for "not what comes later", scaling ->
+(B, H, q, d)."""
 
 
-def _later(length: int, device: torch.device) -> Tensor:
-    """(length, length) bool: true where a key comes after its query."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
+def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float, read: Read) -> Tensor:
+    """(H, N, d) each -> (N, H, d)."""
+    sizes = [row.allowed.shape[1] for row in layout.shared]
+    sizes.append(query.shape[1] - sum(sizes))
+    # One split instead of many slices: its gradient is written once, not once for each slice.
+    *rows, rest = zip(*(x[None].split(sizes, dim=2) for x in (query, key, value)), strict=True)
+    parts = []
+    for row, (q, k, v) in zip(layout.shared, rows, strict=True):
+        p = row.prefix
+        q_prefix, q_own = q.split([p, q.shape[2] - p], dim=2)
+        parts += [read(q_prefix, k[:, :, :p], v[:, :, :p], None, scaling), read(q_own, k, v, row.allowed, scaling)]
+    given = [part[0].transpose(0, 1) for part in parts]
+    if layout.alone is not None:
+        given.append(_attend_alone(*(x[0] for x in rest), layout.alone, scaling, read))
+    return torch.cat(given) if len(given) > 1 else given[0]
+
+
+def _attend_alone(query: Tensor, key: Tensor, value: Tensor, alone: Alone, scaling: float, read: Read) -> Tensor:
+    """(H, m, d) each -> (m, H, d). Padding comes last, where nothing before it looks."""
+    n, t = alone.own.shape
+    padded = len(alone.kept) < n * t
+    own = alone.own.flatten()
+    by_conversation = (
+        (x.index_select(1, own) if padded else x).unflatten(1, (n, t)).transpose(0, 1) for x in (query, key, value)
+    )
+    given = read(*by_conversation, None, scaling).transpose(1, 2).flatten(0, 1)
+    return given.index_select(0, alone.kept) if padded else given
+
+
+def read_fused(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scaling: float) -> Tensor:
+    """By torch's fused attention, which never writes the scores down."""
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=allowed, is_causal=allowed is None, scale=scaling
+    )
+
+
+def read_plainly(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scaling: float) -> Tensor:
+    """Product, softmax, product: the fastest for small models on a CPU."""
+    scores = (query * scaling) @ key.transpose(2, 3)
+    if allowed is None:
+        allowed = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
+    return _softmax(scores.masked_fill(~allowed, float("-inf")), value.dtype) @ value
 
 
 def _softmax(scores: Tensor, dtype: torch.dtype) -> Tensor:
@@ -134,6 +153,8 @@ def knows_layouts(name: str) -> str:
 
 
 def _with_layout(name: str) -> Callable:
+    read = read_plainly if name == "eager" else read_fused
+
     def attention(
         module: nn.Module,
         query: Tensor,
@@ -149,7 +170,7 @@ def _with_layout(name: str) -> Callable:
             return plain(module, query, key, value, attention_mask, **options)
         groups = query.shape[1] // key.shape[1]
         key, value = (x[0].repeat_interleave(groups, 0) if groups > 1 else x[0] for x in (key, value))
-        return attend(query[0], key, value, layout, options["scaling"]).transpose(0, 1)[None], None
+        return attend(query[0], key, value, layout, options["scaling"], read)[None], None
 
     return attention
 

@@ -1,49 +1,25 @@
-"""Answers: decoding with a KV cache over packed rows, and the masks of every [SEG] that is said.
+"""Answers: what a model says about pictures, and the masks of every [SEG] in it.
 
-The picture and the common beginning of its conversations are read once. Each step adds one token to every
-conversation: its query sees the shared prefix, its own conversation, and what that has said so far.
+The picture and the common beginning of its conversations are read once (`lisa.decoding`); a talk about one picture
+that goes on question by question is a `lisa.session.ChatSession`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from lisa.conversation import SEG, Conversation
-from lisa.modeling import Lisa
-from lisa.packing import PADDING, Rows
+from lisa.decoding import decode, prefill
+from lisa.modeling import Lisa, MaskOutput
 from lisa.processing import Batch, LisaProcessor
+from lisa.profiling import timed
 from lisa.results import Answer
 from lisa.seg import gather_seg_states, image_of_seg, seg_positions
-from sam_bridge import to_original_size
-
-
-@dataclass
-class _Decoding:
-    """Rows that grow: slot q of row r is conversation q + 1 of that row."""
-
-    segments: Tensor
-    """(R, K) int64: the segment of every key in the cache."""
-    slots: Tensor
-    """(R, Q) int64: the segment of each slot, PADDING where the row has fewer conversations or one is done."""
-    positions: Tensor
-    """(R, Q) int64: position of the next token."""
-    state: Tensor
-    """(R, Q, D): last hidden state of each slot; it predicts the next token."""
-    cache: DynamicCache = field(default_factory=DynamicCache)
-
-
-@dataclass
-class _Said:
-    """What one conversation has produced."""
-
-    ids: list[int] = field(default_factory=list)
-    seg_states: list[Tensor] = field(default_factory=list)
+from sam_bridge import ImageSize, to_original_size
 
 
 class Predictor:
@@ -67,8 +43,10 @@ class Predictor:
         images: (H, W, 3) uint8 RGB each. on_token(conversation, id) is called for every new token, with the
         conversation's index in reading order.
         """
-        batch = self.processor(images, conversations).to(self.model.device)
-        said = self._decode(batch, max_new_tokens, on_token)
+        model = self.model
+        batch = self.processor(images, conversations).to(model.device)
+        decoding = prefill(model, batch.rows, model.backbone.image_tokens(batch.pixel_values))
+        said = decode(model, decoding, self.processor.tokenizer.eos_token_id, max_new_tokens, on_token)
         states = [state for one in said for state in one.seg_states]
         image_of_conversation = torch.repeat_interleave(batch.offset.diff())
         image_of = torch.repeat_interleave(
@@ -111,81 +89,23 @@ class Predictor:
         if states is None or len(states) == 0:
             return [], []
         output = self.model.masks_from_states(states, image_of, batch.sam_pixels)
-        side = self.model.config.sam["image_size"]
-        masks = [
-            (to_original_size(low_res[None], batch.sizes[image], side)[0] > 0).cpu().numpy()
-            for low_res, image in zip(output.low_res, image_of.tolist(), strict=True)
-        ]
-        return masks, output.scores.float().clamp(0, 1).tolist()
-
-    def _decode(self, batch: Batch, max_new_tokens: int, on_token: Callable[[int, int], None] | None) -> list[_Said]:
-        model, config = self.model, self.model.config
-        eos = self.processor.tokenizer.eos_token_id
-        decoding = self._prefill(batch)
-        reading_order = (decoding.slots != PADDING).nonzero()
-        said = {tuple(slot): _Said() for slot in reading_order.tolist()}
-        awaiting: list[tuple[int, int]] = []  # slots whose [SEG] state is the next one (seg_state "at")
-        for _ in range(max_new_tokens):
-            tokens = model.backbone.logits(decoding.state).argmax(-1)
-            for slot, one in said.items():
-                if decoding.slots[slot] == PADDING:
-                    continue
-                token = int(tokens[slot])
-                if token == eos:
-                    decoding.slots[slot] = PADDING
-                    continue
-                one.ids.append(token)
-                if on_token is not None:
-                    on_token(list(said).index(slot), token)
-                if token == config.seg_token_id and config.seg_state == "before":
-                    one.seg_states.append(decoding.state[slot])
-                elif token == config.seg_token_id:
-                    awaiting.append(slot)
-            if bool((decoding.slots == PADDING).all()):
-                break
-            self._step(decoding, tokens)
-            for slot in awaiting:
-                said[slot].seg_states.append(decoding.state[slot])
-            awaiting.clear()
-        return list(said.values())
-
-    def _prefill(self, batch: Batch) -> _Decoding:
-        """Read pictures and questions; the state of each conversation's last token is kept."""
-        model, rows = self.model, batch.rows
-        embeds = model.embed_rows(rows, model.backbone.image_tokens(batch.pixel_values))
-        cache = DynamicCache()
-        hidden = model.backbone.run(embeds, rows.attention_bias(embeds.dtype), rows.positions, cache)
-        slots = _slots(rows)
-        # Padding slots have no last token; they read some token and are never looked at.
-        steps = torch.arange(rows.segments.shape[1], device=slots.device)
-        own = rows.segments[:, None, :] == slots[:, :, None]
-        last = (own * steps).amax(-1)
-        return _Decoding(
-            segments=rows.segments,
-            slots=slots,
-            positions=rows.positions.gather(1, last) + 1,
-            state=hidden.gather(1, last[..., None].expand(-1, -1, hidden.shape[-1])),
-            cache=cache,
-        )
-
-    def _step(self, decoding: _Decoding, tokens: Tensor) -> None:
-        """Feed one token to every slot."""
-        backbone = self.model.backbone
-        decoding.segments = torch.cat([decoding.segments, decoding.slots], dim=1)
-        embeds = backbone.embed(tokens)
-        key, query = decoding.segments[:, None, :], decoding.slots[:, :, None]
-        allowed = (key == 0) | (key == query)
-        bias = torch.zeros(allowed.shape, dtype=embeds.dtype, device=embeds.device)
-        bias = bias.masked_fill_(~allowed, torch.finfo(embeds.dtype).min)[:, None]
-        decoding.state = backbone.run(embeds, bias, decoding.positions, decoding.cache)
-        decoding.positions = decoding.positions + 1
+        sizes = [batch.sizes[image] for image in image_of.tolist()]
+        return masks_at_original_size(output, sizes, self.model.config.sam["image_size"])
 
 
-def _slots(rows: Rows) -> Tensor:
-    """(R, Q): segments 1..q of each row, PADDING beyond."""
-    conversations = rows.segments.amax(1)
-    numbers = torch.arange(1, int(conversations.max()) + 1, device=conversations.device)
-    return torch.where(numbers <= conversations[:, None], numbers, PADDING)
+@timed("masks to the picture's size")
+def masks_at_original_size(
+    output: MaskOutput, sizes: Sequence[ImageSize], image_size: int
+) -> tuple[list[np.ndarray], list[float]]:
+    """A bool mask (H, W) and a score in [0, 1] for each of S masks; `sizes` are those of their pictures.
+
+    image_size is the side of SAM's square, pixels.
+    """
+    masks = [
+        (to_original_size(low_res[None], size, image_size)[0] > 0).cpu().numpy()
+        for low_res, size in zip(output.low_res, sizes, strict=True)
+    ]
+    return masks, output.scores.float().clamp(0, 1).tolist()
 
 
 def _answers(

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lisa.profiling import timed
 from lisa.tokenization import IGNORE_INDEX
 
 
@@ -16,10 +17,15 @@ def text_loss(hidden: Tensor, labels: Tensor, logits_of) -> Tensor:
     0 when nothing is labelled.
     """
     learned = labels[:, 1:] != IGNORE_INDEX
-    states, targets = hidden[:, :-1][learned], labels[:, 1:][learned]
-    if len(targets) == 0:
-        return hidden.sum() * 0
-    return F.cross_entropy(logits_of(states).float(), targets)
+    return answer_loss(hidden[:, :-1][learned], labels[:, 1:][learned], logits_of)
+
+
+@timed("losses")
+def answer_loss(states: Tensor, words: Tensor, logits_of) -> Tensor:
+    """Cross entropy of the words (M,) that the states (M, D) predict, averaged; 0 when M is 0."""
+    if len(words) == 0:
+        return states.sum() * 0
+    return F.cross_entropy(logits_of(states).float(), words)
 
 
 def mask_bce_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

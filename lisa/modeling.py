@@ -15,11 +15,28 @@ from lisa.attention import Layout
 from lisa.backbones import Backbone, adapt, build
 from lisa.config import LisaConfig
 from lisa.grounding import looking_loss, naming_loss, states_on_the_way, token_of_thing, word_rarity, word_scores
-from lisa.losses import balanced_bce_loss, dice_loss, iou_score_loss, mask_bce_loss, mean_over_masks, text_loss
+from lisa.losses import (
+    answer_loss,
+    balanced_bce_loss,
+    dice_loss,
+    iou_score_loss,
+    mask_bce_loss,
+    mean_over_masks,
+)
 from lisa.packing import Rows
+from lisa.plan import Plan
 from lisa.processing import Batch, Names, Targets
-from lisa.seg import build_text_hidden_fcs, gather_seg_states, image_of_seg, seg_positions, split_by_image
-from sam_bridge import ImageSize, build_sam, decode_masks, encode_images, restore_constants, to_original_size
+from lisa.profiling import backward_is, timed
+from lisa.seg import build_text_hidden_fcs
+from sam_bridge import (
+    EmbeddingCache,
+    ImageSize,
+    build_sam,
+    decode_masks,
+    encode_images,
+    restore_constants,
+    to_original_size,
+)
 
 LOOK_WIDTH = 64
 """Channels in which a state is compared with the image tokens."""
@@ -67,6 +84,8 @@ class Lisa(PreTrainedModel):
             self.name_image = nn.Linear(width, self.backbone.width)
         if config.look_loss_weight > 0:
             self.look_state, self.look_token = (nn.Linear(self.backbone.width, LOOK_WIDTH) for _ in range(2))
+        self.embedding_cache: EmbeddingCache | None = None
+        """Where `--cache_sam` keeps SAM's image embeddings; not a part of the model."""
         self.post_init()
 
     @classmethod
@@ -121,56 +140,66 @@ class Lisa(PreTrainedModel):
         """
         if stage == "vision":
             image_tokens = self.backbone.image_tokens(batch.pixel_values)
-            embeddings = encode_images(self.sam, batch.sam_pixels)
+            embeddings = self.sam_embeddings(batch.sam_pixels)
             terms = {"ground": self._naming_by_tokens(image_tokens, batch)}
             return self._weigh(terms | {"ground_sam": self._naming_by_sam(embeddings, batch.names.image_of, batch)})
-        image_tokens = self.backbone.image_tokens(batch.pixel_values) if stage == "answers" else None
-        hidden = self.hidden_states(batch.rows, image_tokens)
-        positions = seg_positions(batch.rows, self.config.seg_token_id, self.config.seg_state)
-        states = gather_seg_states(hidden, positions)
-        image_of = image_of_seg(batch.rows, positions)
-        masks = self.masks_from_states(states, image_of, batch.sam_pixels)
-        terms = {"ce": text_loss(hidden, batch.rows.labels, self.backbone.logits)}
-        terms |= self.mask_losses(masks, image_of, batch.targets, batch.sizes)
-        if len(states) == 0:
-            terms["bce"] = terms["bce"] + self._unused_road(hidden, batch.sam_pixels)
+        reads_pictures = stage == "answers"
+        plan = (batch.plan if reads_pictures else None) or self._plan(batch, reads_pictures)
+        image_tokens = self.backbone.image_tokens(batch.pixel_values) if reads_pictures else None
+        line = self.line_states(batch.rows, plan.layout, image_tokens)
+        embeddings = self.sam_embeddings(batch.sam_pixels.index_select(0, plan.images))
+        masks = self.masks_from_embeddings(line.index_select(0, plan.seg), plan.row_of, embeddings)
+        terms = {"ce": answer_loss(line.index_select(0, plan.learned), plan.words, self.backbone.logits)}
+        terms |= self.mask_losses(masks, plan, batch.targets, batch.sizes)
+        if len(plan.seg) == 0:
+            terms["bce"] = terms["bce"] + self._unused_road(line, batch.sam_pixels)
         if batch.names is not None:
             rows = masks.row_of[batch.names.mask_index]
             if image_tokens is not None:
                 terms["ground"] = self._naming_by_tokens(image_tokens, batch)
             terms["ground_sam"] = self._naming_by_sam(masks.embeddings, rows, batch)
         if self.config.look_loss_weight > 0 and image_tokens is not None:
+            hidden = _in_rows(line, plan.layout, batch.rows)
             terms["look"] = self._looking_loss(hidden, image_tokens, batch)
         return self._weigh(terms)
 
-    def _unused_road(self, hidden: Tensor, sam_pixels: Tensor) -> Tensor:
-        """Zero, by way of everything between a state and its mask.
+    def _plan(self, batch: Batch, pictures: bool) -> Plan:
+        return Plan.of(batch.rows, len(batch.sizes), self.config.seg_token_id, self.config.seg_state, pictures=pictures)
+
+    def _unused_road(self, states: Tensor, sam_pixels: Tensor) -> Tensor:
+        """Zero, by way of everything between the first of some states (N, D) and its mask.
 
         When one process has a [SEG] and another has none, both must use the same parameters: ZeRO's gradient
         exchange breaks off otherwise.
         """
-        masks = self.masks_from_states(hidden[:1, 0], hidden.new_zeros(1, dtype=torch.int64), sam_pixels)
+        masks = self.masks_from_states(states[:1], states.new_zeros(1, dtype=torch.int64), sam_pixels)
         used = masks.low_res.sum() + masks.scores.sum()
         if self.config.dense_loss_weight > 0:
             used = used + self.dense_logits(masks).sum()
         return 0 * used
 
-    def hidden_states(self, rows: Rows, image_tokens: Tensor | None) -> Tensor:
-        """Last hidden state of every token: (R, L, D); image_tokens is (B, P, D).
+    def hidden_states(self, rows: Rows, image_tokens: Tensor) -> Tensor:
+        """Last hidden state of every token: (R, L, D); image_tokens is (B, P, D)."""
+        layout = Layout.of(rows)
+        return _in_rows(self.line_states(rows, layout, image_tokens), layout, rows)
 
-        Without image tokens the pictures are left out, and only words are read. 0 where nothing is computed.
+    @timed("language model")
+    def line_states(self, rows: Rows, layout: Layout, image_tokens: Tensor | None) -> Tensor:
+        """Last hidden states of the N tokens of the layout's line: (N, D).
+
+        image_tokens is (B, P, D), or None for a layout without pictures.
         """
-        layout = Layout.of(rows, pictures=image_tokens is not None)
         embeds = self.backbone.embed(rows.input_ids) if image_tokens is None else self.embed_rows(rows, image_tokens)
-        line = embeds.flatten(0, 1).index_select(0, layout.places)[None]
-        states = self.backbone.run_line(line, rows.positions.flatten()[layout.places][None], layout)
-        empty = states.new_zeros(embeds[..., 0].numel(), states.shape[-1])
-        return empty.index_copy(0, layout.places, states[0]).view(*embeds.shape[:2], -1)
+        line = embeds.flatten(0, 1).index_select(0, layout.places)
+        positions = rows.positions.flatten().index_select(0, layout.places)
+        states = self.backbone.run_line(line[None], positions[None], layout)[0]
+        return backward_is("language model, backward", states)
 
     def embed_rows(self, rows: Rows, image_tokens: Tensor) -> Tensor:
         """(R, L, D): word embeddings, with the picture's tokens where it stands."""
         words = self.backbone.embed(rows.input_ids)
-        pictures = image_tokens[rows.image_of_row[:, None], rows.image_index.clamp_min(0)]
+        places = rows.image_of_row[:, None] * image_tokens.shape[1] + rows.image_index.clamp_min(0)
+        pictures = _repeat(image_tokens.flatten(0, 1), places.flatten()).view_as(words)
         return torch.where((rows.image_index >= 0)[..., None], pictures.to(words.dtype), words)
 
     def masks_from_states(self, states: Tensor, image_of: Tensor, sam_pixels: Tensor) -> MaskOutput:
@@ -179,22 +208,34 @@ class Lisa(PreTrainedModel):
         image_of (S,) is each state's image among the B of sam_pixels (B, 3, t, t); only images that have a
         state are encoded.
         """
-        prompts = self.text_hidden_fcs[0](states)
         images, row_of = torch.unique(image_of, return_inverse=True)
-        embeddings = encode_images(self.sam, sam_pixels[images])
+        return self.masks_from_embeddings(states, row_of, self.sam_embeddings(sam_pixels[images]))
+
+    @timed("SAM encode")
+    def sam_embeddings(self, sam_pixels: Tensor) -> Tensor:
+        """SAM's image embeddings: (B, 3, t, t) -> (B, E, g, g); kept ones are read instead, where there is a cache."""
+        if self.embedding_cache is not None:
+            return self.embedding_cache.encode(self.sam, sam_pixels)
+        return backward_is("SAM encode, backward", encode_images(self.sam, sam_pixels))
+
+    @timed("mask decode")
+    def masks_from_embeddings(self, states: Tensor, row_of: Tensor, embeddings: Tensor) -> MaskOutput:
+        """As `masks_from_states`, for image embeddings (B', E, g, g) that are there; row_of (S,) tells each state's."""
+        prompts = self.text_hidden_fcs[0](states)
         low_res, scores = decode_masks(self.sam, embeddings, prompts, row_of)
         return MaskOutput(low_res=low_res, scores=scores, prompts=prompts, embeddings=embeddings, row_of=row_of)
 
+    @timed("losses")
     def mask_losses(
-        self, masks: MaskOutput, image_of: Tensor, targets: Targets, sizes: tuple[ImageSize, ...]
+        self, masks: MaskOutput, plan: Plan, targets: Targets, sizes: tuple[ImageSize, ...]
     ) -> dict[str, Tensor]:
         """bce, dice and, where switched on, dense and iou: means over the S masks, 0 without any."""
         if len(masks.low_res) != len(targets.low_res):
             raise ValueError(f"{len(masks.low_res)} [SEG] in the answers but {len(targets.low_res)} target masks")
-        counts = targets.low_res_counts[image_of]
+        counts = targets.low_res_counts[plan.image_of]
         groups = [(masks.low_res.float(), targets.low_res, counts)]
-        if self.config.mask_loss_size == "original" and len(image_of):
-            per_image = split_by_image(masks.low_res, image_of, len(sizes))
+        if self.config.mask_loss_size == "original" and len(plan.seg):
+            per_image = masks.low_res.split(plan.masks_per_image)
             groups = [
                 (to_original_size(logits, size, self.config.sam["image_size"]), target.float(), counted[None].float())
                 for logits, size, target, counted in zip(per_image, sizes, targets.masks, targets.counts, strict=True)
@@ -275,6 +316,12 @@ class Lisa(PreTrainedModel):
             "look": self.config.look_loss_weight,
         }
         return {"loss": sum(weights[name] * term for name, term in terms.items())} | terms
+
+
+def _in_rows(line: Tensor, layout: Layout, rows: Rows) -> Tensor:
+    """(N, D) -> (R, L, D), 0 at padding."""
+    places = line.new_zeros(rows.labels.numel(), line.shape[-1])
+    return places.index_copy(0, layout.places, line).view(*rows.labels.shape, -1)
 
 
 def _repeat(per_picture: Tensor, picture_of: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lisa.config import LisaConfig
 from lisa.conversation import Conversation
 from lisa.grounding import tower_coverage
 from lisa.packing import Rows, pack_rows
+from lisa.plan import Plan
 from lisa.tokenization import ConversationTokenizer
 from sam_bridge import ImageSize, masks_to_low_res, resize_and_pad
 
@@ -68,19 +69,26 @@ class Batch:
     sizes: tuple[ImageSize, ...]
     targets: Targets | None = None
     names: Names | None = None
+    plan: Plan | None = None
+    """Where the losses read the rows; only with targets."""
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with every tensor on the device."""
-        return _move(self, device)
+        """The same batch on the device; out of pinned memory it goes there while the host works on."""
+        return _map_tensors(lambda tensor: tensor.to(device, non_blocking=True), self)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in pinned memory; a DataLoader asks for it by this name."""
+        return _map_tensors(Tensor.pin_memory, self)
 
 
-def _move(value: Any, device: torch.device | str) -> Any:
+def _map_tensors(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """A record, tuple or tensor with every tensor in it changed."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return change(value)
     if isinstance(value, tuple):
-        return tuple(_move(item, device) for item in value)
+        return tuple(_map_tensors(change, item) for item in value)
     if is_dataclass(value) and not isinstance(value, ImageSize):
-        return replace(value, **{f.name: _move(getattr(value, f.name), device) for f in fields(value)})
+        return replace(value, **{f.name: _map_tensors(change, getattr(value, f.name)) for f in fields(value)})
     return value
 
 
@@ -158,14 +166,18 @@ class LisaProcessor:
             *(resize_and_pad(image, self.config.sam["image_size"]) for image in images), strict=True
         )
         counts = torch.tensor([0, *(len(group) for group in conversations)])
+        rows = pack_rows(encoded, self.packing, self.tokenizer.pad_token_id)
         return Batch(
-            rows=pack_rows(encoded, self.packing, self.tokenizer.pad_token_id),
+            rows=rows,
             offset=counts.cumsum(0),
             pixel_values=self.tower_pixels(images),
             sam_pixels=torch.stack(sam_pixels),
             sizes=sizes,
             targets=self._targets(masks, ignore, sizes) if masks is not None else None,
             names=self._names(names) if names is not None and self.config.ground_loss_weight > 0 else None,
+            plan=Plan.of(rows, len(images), self.config.seg_token_id, self.config.seg_state)
+            if masks is not None
+            else None,
         )
 
     def tower_pixels(self, images: Sequence[np.ndarray]) -> Tensor:

@@ -37,6 +37,18 @@ def choose_trainable(model: Lisa, processor: LisaProcessor, args: TrainArgs) -> 
         model.vlm.activation_checkpointing_enable({"use_reentrant": False})
 
 
+def train_mode(model: Lisa) -> None:
+    """Train mode for what learns and eval mode for parts that are frozen whole.
+
+    The language model stays in train mode: only there does it recompute activations, on the way to what learns below.
+    """
+    model.train()
+    parts = model.backbone.parts()
+    for part in (parts["vision_tower"], parts["projector"], *model.sam.children(), model.text_hidden_fcs):
+        if not any(parameter.requires_grad for parameter in part.parameters()):
+            part.eval()
+
+
 def _insert_adapters(model: Lisa, processor: LisaProcessor, args: TrainArgs, *, lora: bool, new_tokens: bool) -> None:
     """LoRA on the language model's layers, and a trainable copy of the added tokens' rows, by peft."""
     from peft import LoraConfig, TrainableTokensConfig, get_peft_model

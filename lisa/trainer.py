@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
 from lisa.arguments import Stage, TrainArgs
 from lisa.engine import (
@@ -26,6 +26,9 @@ from lisa.engine import (
 )
 from lisa.modeling import Lisa
 from lisa.processing import Batch
+from lisa.profile_table import StepProfiler
+from lisa.profiling import part
+from lisa.trainable import train_mode
 
 
 class Trainer:
@@ -44,6 +47,11 @@ class Trainer:
         self.batches: Iterator[Batch] = micro_batches(stream, args.workers)
         self.log = RunLog(args.run_dir, self.step) if self.rank == 0 else None
         self.engine, self.stage = None, None
+        device = "cuda" if torch.cuda.is_available() else "cpu"  # where the engine will put the model
+        self.profiler = StepProfiler(
+            args.profile, device, args.precision, args.run_dir / "profile.json" if self.rank == 0 else None
+        )
+        self.broken_at: Tensor | None = None
         if self.step:
             self._enter(next(stage for stage in args.stages if self.step <= stage.last))
             load_checkpoint(self.engine, self.checkpoints)
@@ -54,15 +62,27 @@ class Trainer:
             return
         if stage != self.stage:
             self._enter(stage)
-        self.engine.train()
+        train_mode(self.model)
+        pace = _Pace(self.args.batch_size * self.args.grad_accumulation_steps * self.world)
         with _progress(quiet=self.log is None) as progress:
             bar = progress.add_task(stage.name, total=last_step, completed=self.step, terms="")
             while self.step < last_step:
-                terms = self._one_step(stage.name)
-                progress.update(bar, completed=self.step, terms=_describe(terms))
-                if self.log and (self.step % self.args.print_freq == 0 or self.step == last_step):
-                    self.log.write(self.step, stage.name, terms)
-                if self.step % self.args.save_every == 0 or self.step == last_step:
+                with self.profiler.step():
+                    terms = self._one_step(stage.name)
+                pace.steps += 1
+                progress.update(bar, completed=self.step)
+                ends = self.step == last_step
+                saves = ends or self.step % self.args.save_every == 0
+                logs = ends or self.step % self.args.print_freq == 0
+                if saves or logs:
+                    self._refuse_broken()
+                if logs:
+                    values = {name: value.item() for name, value in terms.items()}
+                    values |= {"lr": self.engine.get_lr()[-1], "images_per_second": pace.images_per_second()}
+                    progress.update(bar, terms=_describe(values))
+                    if self.log:
+                        self.log.write(self.step, stage.name, values)
+                if saves:
                     self._save()
 
     def _enter(self, stage: Stage) -> None:
@@ -89,28 +109,56 @@ class Trainer:
             Console().print(f"{stage} on {data}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
             self.log.write(self.step, f"{stage} on {data}", values)
 
-    def _one_step(self, stage: str) -> dict[str, float]:
-        """One optimiser step; returns the mean of each loss term over its micro-batches, and the pace."""
-        started = time.perf_counter()
+    def _one_step(self, stage: str) -> dict[str, Tensor]:
+        """One optimiser step; returns the mean of each loss term over its micro-batches.
+
+        Nothing here waits for the device: the terms are read where a line of the log is written.
+        """
         # Dropout is a function of (seed, step, rank), so a resumed run draws what an unbroken one draws.
         torch.manual_seed(hash((self.args.seed, self.step, self.rank)) % 2**63)
-        totals: dict[str, float] = {}
+        totals: dict[str, Tensor] = {}
         for _ in range(self.args.grad_accumulation_steps):
-            batch = next(self.batches).to(self.engine.device)
+            with part("data"):
+                batch = next(self.batches).to(self.engine.device)
             with _autocast(self.args.precision, self.engine.device):
                 terms = self.engine(batch, stage)
-            self.engine.backward(terms["loss"])
-            self.engine.step()
+            with part("losses and masks, backward"):
+                self.engine.backward(terms["loss"])
+            with part("optimiser"):
+                self.engine.step()
             for name, value in terms.items():
-                totals[name] = totals.get(name, 0.0) + value.item() / self.args.grad_accumulation_steps
-        if not math.isfinite(totals["loss"]):
-            raise ValueError(
-                f"the loss is {totals['loss']} at step {self.step}; lower --lr or use --precision fp32, then --resume "
-                "continues from the last checkpoint"
-            )
+                totals[name] = totals.get(name, 0.0) + value.detach() / self.args.grad_accumulation_steps
+        self._note_broken(totals["loss"])
         self.step += 1
-        images = self.args.batch_size * self.args.grad_accumulation_steps * self.world
-        return totals | {"lr": self.engine.get_lr()[-1], "images_per_second": images / (time.perf_counter() - started)}
+        return totals
+
+    def _note_broken(self, loss: Tensor) -> None:
+        """Remember, on the device, the first step whose loss is not finite."""
+        never = torch.full_like(loss, torch.inf)
+        now = never.where(loss.isfinite(), self.step)
+        self.broken_at = now if self.broken_at is None else torch.minimum(self.broken_at, now)
+
+    def _refuse_broken(self) -> None:
+        """End the run before it logs or saves anything that came after such a step."""
+        if self.broken_at is not None and self.broken_at.isfinite():
+            raise ValueError(
+                f"the loss was not finite at step {self.broken_at.item():.0f}; lower --lr or use --precision fp32, "
+                "then --resume continues from the last checkpoint"
+            )
+
+
+class _Pace:
+    """Pictures per second since it was last asked."""
+
+    def __init__(self, images_per_step: int) -> None:
+        self.images_per_step = images_per_step
+        self.steps, self.since = 0, time.perf_counter()
+
+    def images_per_second(self) -> float:
+        now = time.perf_counter()
+        pace = self.steps * self.images_per_step / (now - self.since)
+        self.steps, self.since = 0, now
+        return pace
 
 
 class RunLog:

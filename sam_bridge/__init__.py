@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "EmbeddingCache": "sam_bridge.cache",
     "SAM_PRESETS": "sam_bridge.sizes",
     "ImageSize": "sam_bridge.geometry",
     "SamSize": "sam_bridge.sizes",

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
+from sam_bridge.attention import use_fast_attention
 from sam_bridge.files import check_fit, read_tensors
 from sam_bridge.sizes import PIXEL_MEAN, PIXEL_STD, SamSize
 from sam_bridge.stem import ConvStem
@@ -29,6 +30,7 @@ def build_sam(size: SamSize) -> Sam:
         window_size=size.window,
         global_attn_indexes=size.global_blocks,
     )
+    use_fast_attention(encoder)
     if size.stem_widths:
         encoder.patch_embed = _StemEmbed(size)
     prompt_encoder = PromptEncoder(

@@ -71,6 +71,14 @@ def test_one_question_prints_the_answer_and_writes_its_mask_and_an_overlay(model
     assert overlay.shape[1] >= 60
 
 
+def test_a_profile_tells_where_the_time_of_an_answer_went(model_folder, picture, tmp_path, capsys):
+    run(model_folder, tmp_path, "--image", str(picture), "--prompt", "Where is the red car?", "--profile")
+    out = capsys.readouterr().out
+    assert "Sure, it is here" in out
+    assert "first token after" in out
+    assert all(part in out for part in ("vision tower", "prefill", "tokens", "SAM encode", "mask decode"))
+
+
 def test_an_answer_without_a_mask_says_so_and_writes_nothing(model_folder, picture, tmp_path, capsys):
     run(model_folder, tmp_path, "--image", str(picture), "--prompt", "Where?")
     assert "no mask" in capsys.readouterr().out

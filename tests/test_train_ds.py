@@ -129,3 +129,17 @@ def test_all_referring_data_sets_are_evaluated_in_one_call(world, tmp_path):
     report = refcoco.main([*kept, "--mode", "generated", "--limit", "2"])
     assert [result["data"] for result in report["results"]] == specs.split(",")
     assert [result["no_target"] is None for result in report["results"]] == [True, True, True, False]
+
+
+def test_embeddings_of_sam_are_kept_for_the_next_run_and_for_evaluation(world, tmp_path):
+    kept, frozen = tmp_path / "kept", "projector,language_model,embeddings,text_hidden_fcs,mask_decoder"
+    train_ds.main(flags(world, tmp_path, "--cache_sam", str(kept), "--trainable", frozen, "--val_limit", "2"))
+    files = {path: path.stat().st_mtime_ns for path in kept.rglob("*.safetensors")}
+    assert files
+    evaluation = ["--dataset_dir", str(world), "--data", "refcoco|unc|val", "--limit", "2", "--no_blind"]
+    model = ["--model", str(tmp_path / "tiny" / "model"), "--cache_sam", str(kept)]
+    first = refcoco.main([*evaluation, *model, "--out", str(tmp_path / "first.json")])
+    plain = refcoco.main([*evaluation, *model[:2], "--out", str(tmp_path / "plain.json")])
+    assert {path: path.stat().st_mtime_ns for path in files} == files  # nothing was encoded again
+    for one, other in zip(first["results"], plain["results"], strict=True):
+        assert one["giou"] == pytest.approx(other["giou"], abs=0.01)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from transformers import Cache, LlavaConfig, LlavaForConditionalGeneration
 
 from lisa.attention import Layout, knows_layouts
+from lisa.profiling import backward_is, timed
 from sam_bridge.stem import ConvStem
 
 IMAGE_TOKEN_SCALE = 0.1
@@ -81,6 +83,22 @@ def llava_tokens_per_image(config: LlavaConfig) -> int:
     return patches + int(has_class_token and config.vision_feature_select_strategy == "full")
 
 
+def _tower_states(tower: nn.Module, pixels: Tensor, chosen: Sequence[int]) -> list[Tensor]:
+    """The states (B, P, C) after the chosen layers of a CLIP or SigLIP tower; 0 is before the first, -1 after the last.
+
+    No layer above the highest chosen one is computed.
+    """
+    layers = tower.encoder.layers
+    counts = [range(len(layers) + 1)[count] for count in chosen]
+    state = tower.embeddings(pixels)
+    if hasattr(tower, "pre_layrnorm"):  # CLIP's, by its name in transformers
+        state = tower.pre_layrnorm(state)
+    states = [state]
+    for layer in layers[: max(counts)]:
+        states.append(layer(states[-1], None))
+    return [states[count] for count in counts]
+
+
 class LlavaBackbone:
     """`Backbone` on transformers' own `LlavaForConditionalGeneration`."""
 
@@ -88,16 +106,16 @@ class LlavaBackbone:
         self.vlm = vlm
         self.width = vlm.config.text_config.hidden_size
 
+    @timed("vision tower")
     def image_tokens(self, pixel_values: Tensor) -> Tensor:
-        model = self.vlm.model
-        dtype = model.multi_modal_projector.linear_1.weight.dtype
-        outputs = model.get_image_features(
-            pixel_values=pixel_values.to(dtype),
-            vision_feature_layer=self.vlm.config.vision_feature_layer,
-            vision_feature_select_strategy=self.vlm.config.vision_feature_select_strategy,
-            return_dict=True,
-        )
-        return torch.stack(list(outputs.pooler_output))
+        model, config = self.vlm.model, self.vlm.config
+        pixels = pixel_values.to(model.multi_modal_projector.linear_1.weight.dtype)
+        chosen = config.vision_feature_layer
+        states = _tower_states(model.vision_tower, pixels, [chosen] if isinstance(chosen, int) else chosen)
+        # "default" leaves out the class token, which stands first.
+        first = int(config.vision_feature_select_strategy == "default")
+        tokens = model.multi_modal_projector(torch.cat([state[:, first:] for state in states], dim=-1))
+        return backward_is("vision tower, backward", tokens)
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.vlm.get_input_embeddings()(ids)

@@ -7,17 +7,17 @@ from lisa.arguments import PRESETS, TINY, TrainArgs, parse
 
 NAMES = """
 version sam vision_tower vision_pretrained conv_type model_max_length use_mm_start_end seg_state
-trainable lora_r lora_alpha lora_dropout lora_target_modules attention gradient_checkpointing
+trainable lora_r lora_alpha lora_dropout lora_target_modules attention gradient_checkpointing compile
 dataset_dir dataset sample_rates sem_seg_data refer_seg_data vqa_data reason_seg_data own_data val_dataset
 elsewhere index_dir ignored_is_background
-num_classes_per_sample explanatory name_targets workers
+num_classes_per_sample explanatory name_targets cache_sam workers
 ce_loss_weight bce_loss_weight dice_loss_weight dense_loss_weight iou_loss_weight ground_loss_weight
 look_loss_weight
 mask_loss_size
 epochs steps_per_epoch vision_steps grounding_steps batch_size grad_accumulation_steps
 optimizer lr muon_lr warmup_steps beta1 beta2 weight_decay clip precision zero_stage packing
 exp_name log_base_dir seed resume overwrite save_every eval_every no_eval eval_only val_batch_size val_limit
-print_freq save_dtype local_rank
+print_freq profile save_dtype local_rank
 """
 
 
@@ -99,12 +99,18 @@ def test_an_unknown_flag_or_value_ends_with_status_2(argv, capsys):
         (["--version", "some/llava", "--grounding_steps", "5"], "--vision_steps and --grounding_steps learn"),
         (["--epochs", "0"], "--epochs is 0; it must be at least 1"),
         (["--batch_size", "-1"], "--batch_size is -1; it must be at least 1"),
+        (["--profile", "-1"], "--profile is -1; it is a number of steps"),
         (["--save_every", "0"], "--save_every is 0; it must be at least 1"),
         (["--explanatory", "1.5"], "--explanatory is 1.5; it is a share"),
         (["--name_targets", "-0.1"], "--name_targets is -0.1; it is a share"),
         (["--eval_only", "--no_eval"], "--eval_only"),
         (["--sam", "vit_x"], "--sam"),
         (["--trainable", "everything"], "--trainable"),
+        (["--cache_sam", "kept"], "--cache_sam keeps what SAM's image encoder gives, but --trainable all"),
+        (
+            ["--cache_sam", "kept", "--trainable", "lora,image_encoder"],
+            "name parts in --trainable without image_encoder",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused_at_the_start_with_a_sentence(argv, sentence):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel
 
-from lisa.attention import Layout, attend, knows_layouts
+from lisa.attention import Layout, attend, knows_layouts, read_fused, read_plainly
 from lisa.packing import Rows, pack_rows
 from lisa.tokenization import EncodedConversation
 
@@ -35,14 +35,15 @@ def full(query, key, value, rows: Rows) -> torch.Tensor:
     return scores.softmax(-1) @ value
 
 
-def test_blocks_give_what_a_full_matrix_gives_and_the_same_gradients(rows):
+@pytest.mark.parametrize("read", [read_fused, read_plainly])
+def test_blocks_give_what_a_full_matrix_gives_and_the_same_gradients(rows, read):
     torch.manual_seed(0)
     shape = (*rows.input_ids.shape, HEADS, 8)
     tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     layout = Layout.of(rows)
     expected = full(*(x.transpose(1, 2) for x in tensors), rows).transpose(1, 2).flatten(0, 1)[layout.places]
     line = [x.flatten(0, 1)[layout.places].transpose(0, 1) for x in tensors]
-    given = attend(*line, layout, scaling=0.5).transpose(0, 1)
+    given = attend(*line, layout, scaling=0.5, read=read)
     torch.testing.assert_close(given, expected, rtol=0, atol=1e-6)  # its softmax is in fp32
     weights = torch.randn_like(expected)
     ours = torch.autograd.grad((given * weights).sum(), tensors)
@@ -53,10 +54,30 @@ def test_blocks_give_what_a_full_matrix_gives_and_the_same_gradients(rows):
 
 def test_every_token_stands_in_the_line_once_and_no_padding(rows):
     layout = Layout.of(rows)
-    assert layout.places.tolist() == (rows.segments.flatten() >= 0).nonzero()[:, 0].tolist()
-    placed = torch.cat([torch.cat([b.prefix, b.own.flatten()[b.kept]]) for b in layout.blocks])
-    assert sorted(placed.tolist()) == list(range(len(layout.places)))
-    assert placed[layout.order].tolist() == list(range(len(layout.places)))
+    assert sorted(layout.places.tolist()) == (rows.segments.flatten() >= 0).nonzero()[:, 0].tolist()
+    in_rows = sum(row.allowed.shape[1] for row in layout.shared)
+    alone = layout.alone.own.flatten()[layout.alone.kept]
+    assert alone.tolist() == list(range(len(layout.places) - in_rows))
+
+
+def test_what_shares_a_prefix_stands_before_what_does_not():
+    layout = Layout.of(pack_rows([IMAGES[1], IMAGES[0]], packing=True, pad_id=0))
+    assert [(row.prefix, row.allowed.shape) for row in layout.shared] == [(3, (7, 10))]
+    assert layout.places.tolist() == [*range(10, 20), 0, 1, 2]  # rows are 10 long
+
+
+def test_a_token_sees_the_prefix_and_what_came_before_in_its_own_conversation():
+    (row,) = Layout.of(pack_rows([IMAGES[0]], packing=True, pad_id=0)).shared
+    seen = ["".join("x" if allowed else "." for allowed in query) for query in row.allowed]
+    assert seen == [
+        "xxxx......",
+        "xxxxx.....",
+        "xxx..x....",
+        "xxx...x...",
+        "xxx...xx..",
+        "xxx...xxx.",
+        "xxx...xxxx",
+    ]
 
 
 @pytest.fixture(params=[("eager", 4), ("sdpa", 4), ("sdpa", 2)], ids=["eager", "sdpa", "grouped heads"])
@@ -105,6 +126,12 @@ def test_layers_that_are_computed_again_in_the_backward_pass_find_the_same_atten
     again = torch.autograd.grad(line_of(llama, rows).square().sum(), list(llama.parameters()))
     for one, other in zip(wanted, again, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_are_computed_in_bf16_under_autocast(llama, rows):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected, given = rows_of(llama, rows), line_of(llama, rows)
+    torch.testing.assert_close(given, expected, rtol=0.05, atol=0.05)
 
 
 def test_a_name_is_made_to_know_layouts_once():

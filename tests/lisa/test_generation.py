@@ -224,3 +224,35 @@ def test_an_untied_head_generates_as_well():
 def test_an_unanswerable_question_is_refused_before_anything_is_computed(taught):
     with pytest.raises(ValueError, match="the user's text holds"):
         taught.generate([picture(8, 8)], [[ask("What is [SEG]?")]])
+
+
+def calls_of(module):
+    """Shapes of what a module is given, call by call."""
+    shapes = []
+    module.register_forward_hook(
+        lambda _, args, kwargs, __: shapes.append(tuple([*args, *kwargs.values()][0].shape)), with_kwargs=True
+    )
+    return shapes
+
+
+def test_logits_are_computed_for_the_next_tokens_only(taught, lessons):
+    images, conversations = lessons
+    predictor = Predictor(copy.deepcopy(taught.model), taught.processor)
+    shapes = calls_of(predictor.model.vlm.lm_head)
+    predictor.generate(images, questions(conversations))
+    assert set(shapes) == {(2, 3, 32)}  # 2 rows with up to 3 conversations each, also at the first step
+
+
+def test_every_picture_is_encoded_once_and_all_masks_are_decoded_in_one_call(taught, lessons):
+    images, conversations = lessons
+    predictor = Predictor(copy.deepcopy(taught.model), taught.processor)
+    tower = calls_of(predictor.model.backbone.parts()["vision_tower"])
+    encoder, decoder = (calls_of(getattr(predictor.model.sam, name)) for name in ("image_encoder", "mask_decoder"))
+    silent = [conversations[0][1]]  # "No.", so that SAM never sees its picture
+    for call in (predictor.teacher_forced, lambda i, c: predictor.generate(i, questions(c))):
+        call([*images, images[0]], [*conversations, silent])
+        assert [shape[0] for shape in tower] == [3]
+        assert [shape[0] for shape in encoder] == [2]
+        assert len(decoder) == 1
+        for shapes in (tower, encoder, decoder):
+            shapes.clear()

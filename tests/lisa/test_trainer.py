@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from small_model import ask, picture, small_lisa
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lisa.arguments import TrainArgs
 from lisa.trainable import choose_trainable
@@ -134,8 +135,76 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_sentence(tmp_path, monkey
     trainer = train(tmp_path, 6)
     with torch.no_grad():
         trainer.model.text_hidden_fcs[0][0].weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match=r"the loss is nan at step 6; lower --lr"):
+    with pytest.raises(ValueError, match=r"the loss was not finite at step 6; lower --lr"):
         trainer.run_until(7, trainer.args.stages[-1])
+
+
+def test_a_loss_that_was_not_finite_between_two_lines_of_the_log_is_found_before_a_checkpoint(tmp_path, monkeypatch):
+    trainer = train(tmp_path, 6, print_freq=100, save_every=100)
+    forward, seen = trainer.model.forward, []
+
+    def broken_once(batch, stage):
+        seen.append(stage)
+        terms = forward(batch, stage)
+        return terms | {"loss": terms["loss"] * (float("nan") if len(seen) == 3 else 0.0)}
+
+    monkeypatch.setattr(trainer.model, "forward", broken_once)
+    monkeypatch.setattr(trainer.engine, "backward", lambda loss: None)
+    monkeypatch.setattr(trainer.engine, "step", lambda: None)
+    with pytest.raises(ValueError, match="the loss was not finite at step 7; lower --lr"):
+        trainer.run_until(10, trainer.args.stages[-1])
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_0000006"]
+
+
+class Waits(TorchDispatchMode):
+    """Notes what, on a GPU, would make the host wait for an answer."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "repeat_interleave", "bincount")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._overloadpacket.__name__
+        by_mask = name in ("index", "index_put") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if by_mask or name in self.NAMES:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_no_answer_of_the_device(tmp_path):
+    trainer = train(tmp_path, 6, optimizer="adamw")
+    model = trainer.model
+    model.config.look_loss_weight = 0
+    batch = replace(next(trainer.batches), names=None)
+    with Waits() as waits:
+        model(batch, "answers")["loss"].backward()
+    assert waits.seen == []
+    with Waits() as waits:
+        model(replace(batch, plan=None), "answers")
+    assert waits.seen  # without a plan it would
+
+
+def test_frozen_parts_are_in_eval_mode_and_without_graph(tmp_path):
+    model = train(tmp_path, 7, optimizer="adamw", trainable="lora,text_hidden_fcs,mask_decoder").model
+    parts = model.backbone.parts()
+    assert not any(module.training for module in parts["vision_tower"].modules())
+    assert not any(module.training for module in model.sam.image_encoder.modules())
+    assert parts["language_model"].training
+    assert model.sam.mask_decoder.training
+    batch = small_lisa(**ALL_LOSSES)[1]([picture(24, 32)], [[ask("Where?")]])
+    assert not model.backbone.image_tokens(batch.pixel_values).requires_grad
+    assert not model.sam_embeddings(batch.sam_pixels).requires_grad
+
+
+def test_a_profile_of_some_steps_is_written_beside_the_run_and_changes_nothing(tmp_path, capsys):
+    plain = weights(train(tmp_path / "plain", 10))
+    watched = weights(train(tmp_path / "watched", 10, profile=2))
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in watched.items())
+    report = json.loads((tmp_path / "watched" / "run" / "profile.json").read_text())
+    assert {"data", "SAM encode", "optimiser"} <= report["parts"].keys()
+    assert "whole step" in capsys.readouterr().out
 
 
 def test_the_vision_stage_leaves_the_rest_as_it_is_and_decays_nothing_there(tmp_path):

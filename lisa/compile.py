@@ -1,0 +1,17 @@
+"""torch.compile, for the parts of a model whose shapes change little."""
+
+from __future__ import annotations
+
+from lisa.modeling import Lisa
+
+
+def compile_parts(model: Lisa, backend: str = "inductor") -> None:
+    """Compile, on first use, the blocks of both image encoders and the language model's MLPs; weights keep their names.
+
+    Attention over packed rows is left out: its blocks have other sizes in every batch.
+    """
+    parts = model.backbone.parts()
+    mlps = [module for name, module in parts["language_model"].named_modules() if name.endswith(".mlp")]
+    for module in [*parts["vision_tower"].encoder.layers, *model.sam.image_encoder.blocks, *mlps]:
+        # The numbers of pictures and tokens differ from batch to batch.
+        module.compile(dynamic=True, backend=backend)
