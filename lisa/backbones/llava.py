@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -90,13 +91,33 @@ def _tower_states(tower: nn.Module, pixels: Tensor, chosen: Sequence[int]) -> li
     """
     layers = tower.encoder.layers
     counts = [range(len(layers) + 1)[count] for count in chosen]
-    state = tower.embeddings(pixels)
-    if hasattr(tower, "pre_layrnorm"):  # CLIP's, by its name in transformers
-        state = tower.pre_layrnorm(state)
-    states = [state]
-    for layer in layers[: max(counts)]:
-        states.append(layer(states[-1], None))
+    states: list[Tensor] = []
+    kept = nn.ModuleList([_Keep(layer, states) for layer in layers[: max(counts)]])
+    # A copy with the same weights and hooks: the tower itself stays whole, whoever else uses it meanwhile.
+    cut, encoder = _shallow_copy(tower), _shallow_copy(tower.encoder)
+    cut.encoder, encoder.layers, cut.post_layernorm = encoder, kept, nn.Identity()
+    cut.use_head = False  # SigLIP's, which pools the states
+    states.append(cut(pixels).last_hidden_state)
     return [states[count] for count in counts]
+
+
+class _Keep(nn.Module):
+    """A layer whose input is put into a list."""
+
+    def __init__(self, layer: nn.Module, states: list[Tensor]) -> None:
+        super().__init__()
+        self.layer, self.states = layer, states
+
+    def forward(self, state: Tensor, *args, **kwargs) -> Tensor:
+        self.states.append(state)
+        return self.layer(state, *args, **kwargs)
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    """A module of its own with the same parts."""
+    other = copy.copy(module)
+    other._modules = dict(module._modules)
+    return other
 
 
 class LlavaBackbone:

@@ -51,8 +51,11 @@ def test_image_tokens_are_those_of_transformers_and_no_layer_above_the_chosen_on
     computed = []
     for number, block in enumerate(vlm.model.vision_tower.encoder.layers):
         block.register_forward_hook(lambda *_, number=number: computed.append(number))
-    pixels = torch.randn(2, 3, 32, 32)
+    pixels, seen = torch.randn(2, 3, 32, 32), []
+    hook = vlm.model.vision_tower.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     given = adapt(vlm).image_tokens(pixels)
+    hook.remove()
+    assert seen == [pixels]
     assert computed == list(range({-2: 2, -1: 3, 0: 0, 2: 2}.get(layer, 3) if isinstance(layer, int) else 3))
     tower = vlm.model.vision_tower(pixels, output_hidden_states=True).hidden_states
     expected = [tower[k][:, strategy == "default" :] for k in ([layer] if isinstance(layer, int) else layer)]
