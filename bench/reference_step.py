@@ -36,13 +36,14 @@ def _states(model: Lisa, batch: Batch) -> Tensor:
     """(Q, L, D): a picture for each conversation, a row for each conversation, a full matrix of scores."""
     rows = batch.rows
     vlm, config = model.vlm.get_base_model().model, model.config.vlm_config
-    features = vlm.get_image_features(
-        pixel_values=batch.pixel_values[rows.image_of_row].to(model.dtype),
-        vision_feature_layer=config.vision_feature_layer,
-        vision_feature_select_strategy=config.vision_feature_select_strategy,
-        output_hidden_states=True,
-        return_dict=True,
-    )
+    with torch.no_grad():
+        features = vlm.get_image_features(
+            pixel_values=batch.pixel_values[rows.image_of_row].to(model.dtype),
+            vision_feature_layer=config.vision_feature_layer,
+            vision_feature_select_strategy=config.vision_feature_select_strategy,
+            output_hidden_states=True,
+            return_dict=True,
+        )
     a_picture_each = replace(rows, image_of_row=torch.arange(len(rows.labels), device=rows.labels.device))
     embeds = model.embed_rows(a_picture_each, torch.stack(list(features.pooler_output)))
     return model.backbone.run(embeds, rows.attention_bias(embeds.dtype), rows.positions)

@@ -97,7 +97,10 @@ def _tower_states(tower: nn.Module, pixels: Tensor, chosen: Sequence[int]) -> li
     cut, encoder = _shallow_copy(tower), _shallow_copy(tower.encoder)
     cut.encoder, encoder.layers, cut.post_layernorm = encoder, kept, nn.Identity()
     cut.use_head = False  # SigLIP's, which pools the states
-    states.append(cut(pixels).last_hidden_state)
+    learns = any(parameter.requires_grad for parameter in tower.parameters())
+    # Where activations are recomputed, transformers makes the patches require a gradient, frozen or not.
+    with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+        states.append(cut(pixels).last_hidden_state)
     return [states[count] for count in counts]
 
 
