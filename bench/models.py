@@ -94,7 +94,11 @@ def build(config: str, image_tokens: int = 256) -> tuple[Lisa, LisaProcessor]:
         lisa_config = _config(SHAPES[config], side, tokenizer)
     else:
         raise ValueError(f"--config {config!r}: there is no such model; choose from tiny, {', '.join(SHAPES)}")
-    return Lisa(lisa_config).eval(), LisaProcessor(lisa_config, tokenizer, image_processor)
+    model = Lisa(lisa_config).eval()
+    for name, parameter in model.sam.image_encoder.named_parameters():
+        if "rel_pos" in name:  # these start at 0, which would hide that they are used
+            torch.nn.init.normal_(parameter, std=0.02)
+    return model, LisaProcessor(lisa_config, tokenizer, image_processor)
 
 
 def pictures(number: int, height: int = 480, width: int = 640) -> list[np.ndarray]:
