@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from bench.measure import Side, took
 from bench.models import SHAPES, build
 from bench.report import environment
 from lisa.generation import Predictor
@@ -64,11 +64,8 @@ def measure_pairs(a: Callable[[], Any], b: Callable[[], Any], pairs: int) -> tup
 
 def seconds_of(call: Callable[[], Any]) -> float:
     """Wall seconds of a call, up to the end of what it started on a GPU."""
-    _wait()
-    start = time.perf_counter()
-    call()
-    _wait()
-    return time.perf_counter() - start
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return took(Side(run=call), device).wall
 
 
 def make_row(name: str, seconds: tuple[list[float], list[float]], difference: float, **more: Any) -> dict:
@@ -106,8 +103,3 @@ def finish(title: str, rows: list[dict], flags: PairFlags) -> dict:
     if flags.out:
         flags.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -38,7 +38,7 @@ class RecordIndex(Sequence):
         """An index in memory; `columns` says what of a record is kept aside, by name."""
         blob, ends, kept = bytearray(), [], {name: [] for name in columns}
         for record in records:
-            blob += json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+            blob += json.dumps(record, separators=(",", ":")).encode()
             ends.append(len(blob))
             for name, column in columns.items():
                 kept[name].append(column(record))

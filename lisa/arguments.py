@@ -138,7 +138,7 @@ class TrainArgs:
     vision_steps: int = 0
     """Optimiser steps of a first stage, in which both image encoders learn to see (lisa/grounding.py)."""
     grounding_steps: int = 0
-    """Optimiser steps of a second stage, in which names prompt the mask decoder (lisa/grounding.py)."""
+    """Optimiser steps of a second stage, in which questions are read without the picture (lisa/grounding.py)."""
     batch_size: int = 2
     """Pictures per process and micro-batch."""
     grad_accumulation_steps: int = 10

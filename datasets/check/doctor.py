@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets.check.parts import check_paco_lvis, check_pascal_part
 from datasets.check.problems import Problem
 from datasets.check.reasoning import check_reason_seg
-from datasets.check.referring import REFER_DATASETS, check_refer
+from datasets.check.referring import check_refer
 from datasets.check.semantic import check_ade20k, check_cocostuff, check_mapillary
 from datasets.check.shelf import Shelf
 from datasets.check.talking import check_vqa
@@ -18,6 +18,7 @@ from datasets.check.tally import Tally
 from datasets.check.visit import Visit
 from datasets.check.work import Workers
 from datasets.files import SYNTHETIC_HINT
+from datasets.refer import REFER_LAYOUTS
 from datasets.tree import Tree
 
 Check = Callable[[Visit], None]
@@ -29,7 +30,7 @@ _FIXED: dict[str, tuple[str, Check]] = {
     "mapillary": ("mapillary", check_mapillary),
     "paco_lvis": ("vlpart/paco", check_paco_lvis),
     "pascal_part": ("vlpart/pascal_part", check_pascal_part),
-} | {name: (f"refer_seg/{name}", check_refer) for name in REFER_DATASETS}
+} | {name: (f"refer_seg/{name}", check_refer) for name in REFER_LAYOUTS}
 _DEFAULT_VQA = "llava_instruct_150k"
 _DEFAULT_REASON = "ReasonSeg"
 

@@ -27,13 +27,11 @@ from datasets.check.visit import Visit
 from datasets.files import field
 from datasets.masks import parse_segmentation
 from datasets.plain_pickle import read_plain_pickle
+from datasets.refer import refer_layout
+from datasets.refs import NO_TARGET
 from datasets.templates import ANSWERS, SHORT_QUESTIONS, check_text
 
-REFER_DATASETS = ("refclef", "refcoco", "refcoco+", "refcocog", "grefcoco")
-_MSCOCO = "refer_seg/images/mscoco/images/train2014"
-_PICTURES = {"refclef": "refer_seg/images/saiapr_tc-12"}
 _REFS_FILE = re.compile(r"g?refs\((?P<split_by>[^)]+)\)\.(p|json)")
-_NO_TARGET = -1
 # This split parts the objects, not the pictures: its train pictures occur in val by design.
 _SPLIT_BY_OBJECT = ("refcocog", "google")
 
@@ -64,7 +62,7 @@ def check_refer(visit: Visit) -> None:
         return
     if not wanted:
         return
-    tables = read_tables(visit, instances, visit.tree / _PICTURES.get(visit.dataset, _MSCOCO))
+    tables = read_tables(visit, instances, visit.tree / f"refer_seg/{refer_layout(visit.dataset).images}")
     if tables is not None:
         for split_by, source in wanted.items():
             _check_refs_file(visit, split_by, source, tables)
@@ -152,11 +150,11 @@ def _targets(record: dict, where: str) -> tuple[int, ...]:
         return (ids,)
     if not ids or not all(isinstance(number, (int, str)) for number in ids):
         raise ValueError(f"'ann_id' is {ids!r:.60}; it must be a list of ids, [-1] where there is no target")
-    if _NO_TARGET in ids and len(ids) > 1:
+    if NO_TARGET in ids and len(ids) > 1:
         raise ValueError(f"'ann_id' is {ids!r:.60}; -1 says that there is no target, so no other may stand beside it")
     if len(set(ids)) != len(ids):
         raise ValueError(f"'ann_id' is {ids!r:.60}; a target is named twice, remove one")
-    nothing = ids == [_NO_TARGET]
+    nothing = ids == [NO_TARGET]
     if "no_target" in record and bool(record["no_target"]) != nothing:
         raise ValueError(f"'no_target' is {record['no_target']}, but 'ann_id' is {ids!r:.60}; correct one of the two")
     return () if nothing else tuple(ids)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from datasets.files import field, inside, open_json
+from datasets.index import RecordIndex
 from datasets.masks import parse_segmentation
 from datasets.own.records import Asked, OwnPicture, naming
 from datasets.own.regions import Shapes, check_size
@@ -21,7 +19,7 @@ Id = int | str
 class CocoInstances:
     """The pictures of a file that have annotations, in file order.
 
-    Each is kept as JSON text in one long string, which the workers that load data share.
+    They are kept as an index, which the workers that load data share.
     """
 
     def __init__(self, source: Path, images: Path | None) -> None:
@@ -31,17 +29,15 @@ class CocoInstances:
         names = _category_names(content, source)
         records = _annotated(content, names, source)
         self._images = images or _find_images(source, records[0]["file_name"])
-        texts = [json.dumps(record).encode() for record in records]
-        self._text = b"".join(texts)
-        self._starts = np.cumsum([0, *map(len, texts)])
+        self._records = RecordIndex.of(records, {})
         for index in range(len(self)):
             self[index]
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return len(self._records)
 
     def __getitem__(self, index: int) -> OwnPicture:
-        record = json.loads(self._text[self._starts[index] : self._starts[index + 1]])
+        record = self._records[index]
         where = f"{self._source}: image {record['id']}"
         height, width = size = record["height"], record["width"]
         with naming(where):
