@@ -23,7 +23,7 @@ from lisa.arguments import TINY, TrainArgs, parse
 if TYPE_CHECKING:
     from datasets.mixture import Mixture
     from datasets.validation import ValidationSet
-    from lisa import Lisa, LisaProcessor, Predictor
+    from lisa import LisaModel, LisaProcessor, Predictor
     from lisa.trainer import Trainer
 
 WORLD_IMAGES = 3000
@@ -111,7 +111,7 @@ def prepare_run_dir(args: TrainArgs) -> None:
     flags.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
 
 
-def make_model(args: TrainArgs, mixture: Mixture) -> tuple[Lisa, LisaProcessor]:
+def make_model(args: TrainArgs, mixture: Mixture) -> tuple[LisaModel, LisaProcessor]:
     """Model and processor to start from, with the parts that learn chosen."""
     from lisa.compile import compile_parts
     from lisa.start import start_model
@@ -125,7 +125,7 @@ def make_model(args: TrainArgs, mixture: Mixture) -> tuple[Lisa, LisaProcessor]:
     return model, processor
 
 
-def keep_embeddings(args: TrainArgs, model: Lisa) -> None:
+def keep_embeddings(args: TrainArgs, model: LisaModel) -> None:
     """Keep SAM's image embeddings on disk, when asked."""
     from sam_bridge import EmbeddingCache
 
@@ -143,7 +143,7 @@ def sentences(mixture: Mixture, template: str) -> Iterator[str]:
 
 
 def train(
-    args: TrainArgs, model: Lisa, processor: LisaProcessor, mixture: Mixture, validation_sets: list[ValidationSet]
+    args: TrainArgs, model: LisaModel, processor: LisaProcessor, mixture: Mixture, validation_sets: list[ValidationSet]
 ) -> None:
     """All stages, then the model's folder; validates between epochs when asked."""
     from datasets.collate import collate
@@ -166,7 +166,7 @@ def train(
 
 
 def report_pointing(
-    trainer: Trainer, model: Lisa, processor: LisaProcessor, validation_set: ValidationSet, stage: str
+    trainer: Trainer, model: LisaModel, processor: LisaProcessor, validation_set: ValidationSet, stage: str
 ) -> None:
     """What a stage reached on held-out pictures: how often the best image token lies on what is named."""
     from datasets.collate import collate

@@ -11,7 +11,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, Llav
 
 from lisa.config import LisaConfig
 from lisa.conversation import IMAGE_PLACEHOLDER, SEG, TEMPLATES, Conversation, write
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.presets import tiny_config, tiny_image_processor, train_tokenizer
 from lisa.processing import LisaProcessor
 from sam_bridge import SAM_PRESETS, SamSize
@@ -77,7 +77,7 @@ SHAPES = {
 """medium fits a small machine; lisa7b is LISA-7B, and lisa7b-layer one layer of it (two of SAM's: one of each kind)."""
 
 
-def build(config: str, image_tokens: int = 256) -> tuple[Lisa, LisaProcessor]:
+def build(config: str, image_tokens: int = 256) -> tuple[LisaModel, LisaProcessor]:
     """A model with the random weights of seed 0, and its processor; "tiny" is the preset, with 64 image tokens.
 
     image_tokens: how many the language model reads for a picture, a square number; not for "tiny".
@@ -94,7 +94,7 @@ def build(config: str, image_tokens: int = 256) -> tuple[Lisa, LisaProcessor]:
         lisa_config = _config(SHAPES[config], side, tokenizer)
     else:
         raise ValueError(f"--config {config!r}: there is no such model; choose from tiny, {', '.join(SHAPES)}")
-    model = Lisa(lisa_config).eval()
+    model = LisaModel(lisa_config).eval()
     for name, parameter in model.sam.image_encoder.named_parameters():
         if "rel_pos" in name:  # these start at 0, which would hide that they are used
             torch.nn.init.normal_(parameter, std=0.02)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lisa.modeling import Lisa, MaskOutput
+from lisa.modeling import LisaModel, MaskOutput
 from lisa.plan import Plan
 from lisa.processing import Batch
 from lisa.seg import seg_positions
@@ -21,8 +21,8 @@ from sam_bridge import decode_masks
 from sam_bridge.attention import use_fast_attention, use_package_attention
 
 
-def reference_terms(model: Lisa, batch: Batch) -> dict[str, Tensor]:
-    """Loss terms of a batch that is not packed, the same as those of `Lisa.forward`."""
+def reference_terms(model: LisaModel, batch: Batch) -> dict[str, Tensor]:
+    """Loss terms of a batch that is not packed, the same as those of `LisaModel.forward`."""
     hidden = _states(model, batch)
     logits = model.backbone.logits(hidden)[:, :-1].flatten(0, 1).float()
     terms = {"ce": F.cross_entropy(logits, batch.rows.labels[:, 1:].flatten(), ignore_index=IGNORE_INDEX)}
@@ -32,7 +32,7 @@ def reference_terms(model: Lisa, batch: Batch) -> dict[str, Tensor]:
     return model._weigh(terms)
 
 
-def _states(model: Lisa, batch: Batch) -> Tensor:
+def _states(model: LisaModel, batch: Batch) -> Tensor:
     """(Q, L, D): a picture for each conversation, a row for each conversation, a full matrix of scores."""
     rows = batch.rows
     vlm, config = model.vlm.get_base_model().model, model.config.vlm_config
@@ -49,7 +49,7 @@ def _states(model: Lisa, batch: Batch) -> Tensor:
     return model.backbone.run(embeds, rows.attention_bias(embeds.dtype), rows.positions)
 
 
-def _masks(model: Lisa, batch: Batch, prompts: Tensor, plan: Plan) -> MaskOutput:
+def _masks(model: LisaModel, batch: Batch, prompts: Tensor, plan: Plan) -> MaskOutput:
     """Image by image."""
     embeddings, decoded = [], []
     for image, own in enumerate(prompts.split(plan.masks_per_image)):
@@ -63,7 +63,7 @@ def _masks(model: Lisa, batch: Batch, prompts: Tensor, plan: Plan) -> MaskOutput
     )
 
 
-def compute_as_the_reference(model: Lisa, on: bool) -> None:
+def compute_as_the_reference(model: LisaModel, on: bool) -> None:
     """Recompute activations and let SAM's encoder be the package's, or neither."""
     if on:
         model.vlm.activation_checkpointing_enable({"use_reentrant": False})

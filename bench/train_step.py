@@ -33,7 +33,7 @@ from bench.models import build, pictures, questions
 from bench.reference_step import compute_as_the_reference, reference_terms
 from lisa.allocator import keep_freed_memory
 from lisa.arguments import TrainArgs
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.processing import Batch, LisaProcessor
 from lisa.profiling import Profile
 from lisa.trainable import choose_trainable, train_mode
@@ -206,7 +206,7 @@ def _row(name: str, flags: Flags, theirs: Case, ours: Case, a: Side, b: Side) ->
 
 
 @cache
-def _learner(config: str, image_tokens: int) -> tuple[Lisa, LisaProcessor]:
+def _learner(config: str, image_tokens: int) -> tuple[LisaModel, LisaProcessor]:
     """Model and processor, with what learns in the reference."""
     model, processor = build(config, image_tokens)
     if config == "tiny":
@@ -221,7 +221,7 @@ def _learner(config: str, image_tokens: int) -> tuple[Lisa, LisaProcessor]:
     return model, processor
 
 
-def _tiny(processor: LisaProcessor, image_tokens: int) -> tuple[Lisa, LisaProcessor]:
+def _tiny(processor: LisaProcessor, image_tokens: int) -> tuple[LisaModel, LisaProcessor]:
     """The preset with so many image tokens and the reference's losses."""
     config, images = processor.config, processor.image_processor
     vlm = config.vlm_config
@@ -231,7 +231,7 @@ def _tiny(processor: LisaProcessor, image_tokens: int) -> tuple[Lisa, LisaProces
     images.size = images.crop_size = {"height": side, "width": side}
     for term in AUXILIARY:
         setattr(config, f"{term}_loss_weight", 0.0)
-    return Lisa(config), LisaProcessor(config, processor.tokenizer, images)
+    return LisaModel(config), LisaProcessor(config, processor.tokenizer, images)
 
 
 def _batch(processor: LisaProcessor, images: int, conversations: int, packing: bool) -> Batch:

@@ -9,14 +9,14 @@ from typing import Any
 _HOMES = {
     "Answer": "lisa.results",
     "ChatSession": "lisa.session",
-    "Lisa": "lisa.modeling",
+    "LisaModel": "lisa.modeling",
     "LisaConfig": "lisa.config",
     "LisaProcessor": "lisa.processing",
     "Predictor": "lisa.generation",
     "load": "lisa.checkpoint",
 }
 
-__all__ = ["Answer", "ChatSession", "Lisa", "LisaConfig", "LisaProcessor", "Predictor", "load"]
+__all__ = ["Answer", "ChatSession", "LisaConfig", "LisaModel", "LisaProcessor", "Predictor", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from huggingface_hub import save_torch_state_dict
 
 from lisa.config import LisaConfig
 from lisa.generation import Predictor
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from lisa.released import holds_released, open_released, resolve
 from lisa.released.files import replaced_folder
@@ -34,18 +34,18 @@ def load(model: str | Path, device: str = "auto", dtype: str = "auto") -> Predic
         wanted = dtype_of(dtype)
     if (released := open_released(folder)) is not None:
         return Predictor(released.model(wanted).to(device), released.processor, name=str(model))
-    lisa = Lisa.from_pretrained(folder, dtype=wanted).to(device)
+    lisa = LisaModel.from_pretrained(folder, dtype=wanted).to(device)
     return Predictor(lisa, LisaProcessor.from_pretrained(folder), name=str(model))
 
 
-def save(model: Lisa, processor: LisaProcessor, folder: str | Path, dtype: str = "fp32") -> None:
+def save(model: LisaModel, processor: LisaProcessor, folder: str | Path, dtype: str = "fp32") -> None:
     """Everything that `load` needs, in one folder: config, tokenizer, image processor, and weights in `dtype`.
 
     Adapters are merged into the layers they adapt. The folder is written beside its place and moved there
     whole; an older one goes only then. ValueError when the folder holds something else than a model.
     """
     config = copy.deepcopy(model.config)
-    config.architectures = [Lisa.__name__]
+    config.architectures = [LisaModel.__name__]
     config.dtype = dtype_of(dtype)
     tied = _tied_names(config)
     weights = {
@@ -57,7 +57,7 @@ def save(model: Lisa, processor: LisaProcessor, folder: str | Path, dtype: str =
         save_torch_state_dict(weights, unfinished)
 
 
-def merged_state_dict(model: Lisa) -> dict[str, torch.Tensor]:
+def merged_state_dict(model: LisaModel) -> dict[str, torch.Tensor]:
     """The weights as a plain model has them: adapters merged into the layers they adapt."""
     if not hasattr(model.vlm, "merge_and_unload"):
         return model.state_dict()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 
 
-def compile_parts(model: Lisa, backend: str = "inductor") -> None:
+def compile_parts(model: LisaModel, backend: str = "inductor") -> None:
     """Compile, on first use, the blocks of both image encoders and the language model's MLPs; weights keep their names.
 
     Attention over packed rows is left out: its blocks have other sizes in every batch.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.packing import PADDING, Rows
 from lisa.profiling import timed
 
@@ -42,7 +42,7 @@ class Said:
 
 
 @timed("prefill")
-def prefill(model: Lisa, rows: Rows, image_tokens: Tensor, cache: DynamicCache | None = None) -> Decoding:
+def prefill(model: LisaModel, rows: Rows, image_tokens: Tensor, cache: DynamicCache | None = None) -> Decoding:
     """Read pictures (B, P, D) and questions; only the state of each conversation's last token is kept.
 
     A cache holds the first tokens of every row already: they are not read again. It must leave the last token of every
@@ -69,7 +69,11 @@ def prefill(model: Lisa, rows: Rows, image_tokens: Tensor, cache: DynamicCache |
 
 @timed("tokens")
 def decode(
-    model: Lisa, decoding: Decoding, eos: int, max_new_tokens: int, on_token: Callable[[int, int], None] | None = None
+    model: LisaModel,
+    decoding: Decoding,
+    eos: int,
+    max_new_tokens: int,
+    on_token: Callable[[int, int], None] | None = None,
 ) -> list[Said]:
     """Greedy answers, one for each conversation in reading order, each up to its end-of-sentence token.
 
@@ -104,7 +108,7 @@ def decode(
     return said
 
 
-def step(model: Lisa, decoding: Decoding, tokens: Tensor) -> None:
+def step(model: LisaModel, decoding: Decoding, tokens: Tensor) -> None:
     """Feed one token to every slot; tokens is (R, Q)."""
     backbone = model.backbone
     decoding.segments = torch.cat([decoding.segments, decoding.slots], dim=1)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lisa.conversation import SEG, Conversation
 from lisa.decoding import decode, prefill
-from lisa.modeling import Lisa, MaskOutput
+from lisa.modeling import LisaModel, MaskOutput
 from lisa.processing import Batch, LisaProcessor
 from lisa.profiling import timed
 from lisa.results import Answer
@@ -25,7 +25,7 @@ from sam_bridge import ImageSize, to_original_size
 class Predictor:
     """A model with its processor, for use: questions in, answers with masks out."""
 
-    def __init__(self, model: Lisa, processor: LisaProcessor, name: str = "lisa") -> None:
+    def __init__(self, model: LisaModel, processor: LisaProcessor, name: str = "lisa") -> None:
         self.model = model.eval()
         self.processor = processor
         self.name = name

@@ -31,7 +31,7 @@ from transformers import BaseImageProcessor
 from lisa.tokenization import IGNORE_INDEX
 
 if TYPE_CHECKING:
-    from lisa.modeling import Lisa
+    from lisa.modeling import LisaModel
     from lisa.packing import Rows
     from lisa.processing import Batch
 
@@ -113,7 +113,7 @@ def _shares(coverage: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def measure_pointing(model: Lisa, batches: Iterable[Batch]) -> float:
+def measure_pointing(model: LisaModel, batches: Iterable[Batch]) -> float:
     """Share of the names, over all batches, whose best image token lies on the thing; NaN without names."""
     right = [
         pointing_accuracy(

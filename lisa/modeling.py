@@ -1,4 +1,4 @@
-"""Lisa: the figure, in order, one line per box."""
+"""LisaModel: the figure, in order, one line per box."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class MaskOutput:
     """(S,) int64: the row of `embeddings` that each mask is about."""
 
 
-class Lisa(PreTrainedModel):
+class LisaModel(PreTrainedModel):
     """A vision-language model whose [SEG] prompts a SAM.
 
     `forward(batch)` gives the loss terms of a batch with targets; `predict` in `lisa.generation` gives answers.
@@ -89,7 +89,7 @@ class Lisa(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Lisa:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> LisaModel:
         """The model in a folder or on the hub: one that `save` wrote, or a released LISA.
 
         ValueError when weights are missing or too many: none is ever left random. A released LISA takes `dtype` and the

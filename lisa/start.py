@@ -14,7 +14,7 @@ from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
 from lisa.conversation import SEG
 from lisa.mimetic import mimetic_start
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.presets import tiny_config, tiny_image_processor, train_tokenizer
 from lisa.processing import LisaProcessor
 from lisa.released import Released, ReleasedOptions, holds_llava, holds_released, resolve
@@ -26,7 +26,7 @@ from sam_bridge import load_sam_weights, read_tensors
 LOSS_TERMS = ("ce", "bce", "dice", "dense", "iou", "ground", "look")
 
 
-def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[Lisa, LisaProcessor]:
+def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[LisaModel, LisaProcessor]:
     """The model and processor that `args` ask for; `texts` gives sentences to train a tokenizer on."""
     torch.manual_seed(args.seed)
     if args.version == "tiny":
@@ -49,17 +49,17 @@ def _find(version: str) -> Path:
     return folder
 
 
-def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[Lisa, LisaProcessor]:
+def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[LisaModel, LisaProcessor]:
     tokenizer = train_tokenizer(texts)
     config = tiny_config(tokenizer)
     _apply(args, config)
-    model = Lisa(config)
+    model = LisaModel(config)
     model.vlm.set_attn_implementation(args.attention)
     mimetic_start(model.vlm.model.vision_tower)
     return model, LisaProcessor(config, tokenizer, tiny_image_processor(), packing=args.packing)
 
 
-def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
+def _from_lisa(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     """Fine-tuning keeps everything that was learned, `text_hidden_fcs` and mask decoder included.
 
     Template, [SEG] state, sizes and auxiliary heads are the model's own; the flags decide about the losses.
@@ -69,12 +69,12 @@ def _from_lisa(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     processor.packing = args.packing
     config = processor.config
     _choose_losses(args, config)
-    model = Lisa.from_pretrained(folder, config=config, dtype=torch.float32)
+    model = LisaModel.from_pretrained(folder, config=config, dtype=torch.float32)
     model.vlm.set_attn_implementation(args.attention)
     return model, processor
 
 
-def _from_released(args: TrainArgs, folder: Path) -> tuple[Lisa, LisaProcessor]:
+def _from_released(args: TrainArgs, folder: Path) -> tuple[LisaModel, LisaProcessor]:
     """As `_from_lisa`, from a released LISA; template and length of the conversations are not in it, the flags tell."""
     if args.vision_pretrained:
         print(
@@ -85,7 +85,7 @@ def _from_released(args: TrainArgs, folder: Path) -> tuple[Lisa, LisaProcessor]:
     return _ready(args, released)
 
 
-def _from_old_llava(args: TrainArgs, folder: Path) -> tuple[Lisa, LisaProcessor]:
+def _from_old_llava(args: TrainArgs, folder: Path) -> tuple[LisaModel, LisaProcessor]:
     """As `_from_llava`, from a LLaVA in its authors' format, which names its vision tower instead of holding it."""
     _require_sam(args)
     options = _released_options(args)
@@ -107,7 +107,7 @@ def _released_options(args: TrainArgs) -> ReleasedOptions:
     )
 
 
-def _ready(args: TrainArgs, released: Released) -> tuple[Lisa, LisaProcessor]:
+def _ready(args: TrainArgs, released: Released) -> tuple[LisaModel, LisaProcessor]:
     """Load in full precision, with the losses and settings of the flags."""
     config, processor = released.config, released.processor
     if released.options.sam_weights:
@@ -140,7 +140,7 @@ def _require_sam(args: TrainArgs) -> None:
         )
 
 
-def _from_llava(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
+def _from_llava(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     """A LLaVA-type model gains [SEG] and a SAM; the new rows start as the mean of the old ones."""
     _require_sam(args)
     vlm = AutoModelForImageTextToText.from_pretrained(
@@ -153,7 +153,7 @@ def _from_llava(args: TrainArgs) -> tuple[Lisa, LisaProcessor]:
     sam = find_sam_size(wanted, Path(args.version), read_tensors(args.vision_pretrained))
     config = LisaConfig(vlm_config=vlm.config, sam=sam, seg_token_id=tokenizer.get_vocab()[SEG])
     _apply(args, config)
-    model = Lisa(config)
+    model = LisaModel(config)
     model.vlm = vlm
     load_sam_weights(model.sam, args.vision_pretrained)
     return model, LisaProcessor(

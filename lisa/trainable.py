@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lisa.arguments import TrainArgs
 from lisa.conversation import SEG
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from lisa.tokenization import IM_END, IM_START
 
 
-def choose_trainable(model: Lisa, processor: LisaProcessor, args: TrainArgs) -> None:
+def choose_trainable(model: LisaModel, processor: LisaProcessor, args: TrainArgs) -> None:
     """Freeze everything but the parts that --trainable names; LoRA and new token rows are put in place.
 
     SAM's prompt encoder learns with "all" only as far as the road uses it: its no-mask embedding.
@@ -37,7 +37,7 @@ def choose_trainable(model: Lisa, processor: LisaProcessor, args: TrainArgs) -> 
         model.vlm.activation_checkpointing_enable({"use_reentrant": False})
 
 
-def train_mode(model: Lisa) -> None:
+def train_mode(model: LisaModel) -> None:
     """Train mode for what learns and eval mode for parts that are frozen whole.
 
     The language model stays in train mode: only there does it recompute activations, on the way to what learns below.
@@ -49,7 +49,9 @@ def train_mode(model: Lisa) -> None:
             part.eval()
 
 
-def _insert_adapters(model: Lisa, processor: LisaProcessor, args: TrainArgs, *, lora: bool, new_tokens: bool) -> None:
+def _insert_adapters(
+    model: LisaModel, processor: LisaProcessor, args: TrainArgs, *, lora: bool, new_tokens: bool
+) -> None:
     """LoRA on the language model's layers, and a trainable copy of the added tokens' rows, by peft."""
     from peft import LoraConfig, TrainableTokensConfig, get_peft_model
 

@@ -24,7 +24,7 @@ from lisa.engine import (
     start_engine,
     steps_done,
 )
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.processing import Batch
 from lisa.profile_table import StepProfiler
 from lisa.profiling import part
@@ -37,7 +37,7 @@ class Trainer:
     draw(epoch, i) gives a sample, collate turns a list of samples into a Batch.
     """
 
-    def __init__(self, model: Lisa, args: TrainArgs, draw: Callable[[int, int], Any], collate: Callable) -> None:
+    def __init__(self, model: LisaModel, args: TrainArgs, draw: Callable[[int, int], Any], collate: Callable) -> None:
         self.args, self.model = args, model
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.rank, self.world = join_processes()

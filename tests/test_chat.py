@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import chat
-from lisa import Lisa, LisaProcessor
+from lisa import LisaModel, LisaProcessor
 from lisa.checkpoint import save
 from lisa.conversation import SEG
 from lisa.presets import tiny_config, tiny_image_processor, train_tokenizer
@@ -28,7 +28,7 @@ def model_folder(tmp_path_factory):
     torch.manual_seed(0)
     tokenizer = train_tokenizer(WORDS)
     config = tiny_config(tokenizer)
-    model, processor = Lisa(config), LisaProcessor(config, tokenizer, tiny_image_processor())
+    model, processor = LisaModel(config), LisaProcessor(config, tokenizer, tiny_image_processor())
     image = np.full((40, 60, 3), 200, np.uint8)
     lessons = [
         Conversation.of("<image>\nWhere is the red car?", f"Sure, it is here {SEG}."),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor, BaseImageProcessor, CLIPVisionConfig
 
 from lisa.config import LisaConfig
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from lisa.released.config import is_lisa, is_llava, read_sam_size, seg_id, tower_of, vlm_config
 from lisa.released.files import read_json, weight_files
@@ -83,7 +83,7 @@ class Released:
             self.config, text.tokenizer, pil_image_processor(tower), sentencepiece=text.sentencepiece.read_bytes()
         )
 
-    def model(self, dtype: torch.dtype | None = None) -> Lisa:
+    def model(self, dtype: torch.dtype | None = None) -> LisaModel:
         """The model with all of its weights; None takes the type of the language model's.
 
         With `sam_weights`, the rows of added tokens start as the mean of the others, and `NEW` at random.
@@ -175,10 +175,10 @@ def pil_image_processor(folder: Path) -> BaseImageProcessor:
     return AutoImageProcessor.from_pretrained(folder, backend="pil")
 
 
-def skeleton(config: LisaConfig) -> Lisa:
+def skeleton(config: LisaConfig) -> LisaModel:
     """The model without weights: parameters on the meta device, constants in place."""
     with init_empty_weights(include_buffers=False):
-        return Lisa(config)
+        return LisaModel(config)
 
 
 def fill(model: nn.Module, weights: dict[str, Tensor], dtype: torch.dtype) -> None:

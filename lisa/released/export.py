@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lisa.config import LisaConfig
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from lisa.released.checkpoint import Released, skeleton
 from lisa.released.config import needs_sam_config, projector_layers, released_config, sam_config
@@ -22,7 +22,7 @@ from sam_bridge import check_fit, read_tensors
 def convert_released(released: Released, folder: Path, dtype: str = "") -> None:
     """A released checkpoint as a folder that `lisa.load` reads; `dtype` "" keeps the type of every weight."""
     config = released.config
-    config.architectures = [Lisa.__name__]
+    config.architectures = [LisaModel.__name__]
     config.dtype = DTYPES[dtype] if dtype else released.survey.weights["vlm.lm_head.weight"].dtype
     with replaced_folder(folder) as unfinished:
         config.save_pretrained(unfinished)

@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, Llav
 
 from lisa.config import LisaConfig
 from lisa.conversation import SEG, Conversation
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.presets import train_tokenizer
 from lisa.processing import LisaProcessor
 from sam_bridge import SamSize
@@ -90,12 +90,12 @@ def small_image_processor() -> CLIPImageProcessor:
     return CLIPImageProcessor(size=side, do_center_crop=False, crop_size=side)
 
 
-def small_lisa(**changes) -> tuple[Lisa, LisaProcessor]:
+def small_lisa(**changes) -> tuple[LisaModel, LisaProcessor]:
     """Model and processor with the random weights of seed 0."""
     tokenizer = small_tokenizer()
     config = small_config(tokenizer, **changes)
     torch.manual_seed(0)
-    return Lisa(config).eval(), LisaProcessor(config, tokenizer, small_image_processor())
+    return LisaModel(config).eval(), LisaProcessor(config, tokenizer, small_image_processor())
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -120,7 +120,7 @@ def reconfigured(processor: LisaProcessor, **changes) -> LisaProcessor:
     return other
 
 
-def plain_hidden_states(model: Lisa, processor: LisaProcessor, image: np.ndarray, ids: list[int]) -> torch.Tensor:
+def plain_hidden_states(model: LisaModel, processor: LisaProcessor, image: np.ndarray, ids: list[int]) -> torch.Tensor:
     """(T, D) after the final norm, by Hugging Face's own LLaVA forward over one whole sequence."""
     output = model.vlm(
         input_ids=torch.tensor([ids]),

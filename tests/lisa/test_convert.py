@@ -15,7 +15,7 @@ from small_model import ask, picture, small_lisa
 
 import chat
 import train_ds
-from lisa import Lisa, load
+from lisa import LisaModel, load
 from lisa.arguments import TrainArgs
 from lisa.checkpoint import save
 from lisa.convert import ConvertArgs, main
@@ -101,7 +101,7 @@ def test_a_fine_tuned_model_of_ours_goes_out_with_lora_merged(released, tmp_path
     changed = {name for name, tensor in stored.items() if not torch.equal(out[name].float(), tensor.float())}
     assert changed == {name for name in stored if re.match(r"model\.layers.*\.(q|v)_proj\.weight$", name)}
     tower = str(released.parent / "tiny_clip_A")
-    again = Lisa.from_pretrained(tmp_path / "out", dtype=torch.float32, vision_tower=tower)
+    again = LisaModel.from_pretrained(tmp_path / "out", dtype=torch.float32, vision_tower=tower)
     ours = load(tmp_path / "ours", device="cpu").model.state_dict()
     assert all(torch.equal(tensor, ours[name]) for name, tensor in again.state_dict().items())
 

@@ -5,7 +5,7 @@ from transformers import CLIPImageProcessor, SiglipVisionConfig
 
 from lisa.backbones import adapt, build, tokens_per_image
 from lisa.backbones.llava import MergingProjector
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 
 
@@ -16,7 +16,7 @@ def merging():
     config.vlm_config.merge_patches = 2
     config.vlm_config.stem_widths = [8, 16, 16]
     torch.manual_seed(0)
-    return Lisa(config)
+    return LisaModel(config)
 
 
 def test_merging_leaves_a_quarter_of_the_image_tokens(merging):

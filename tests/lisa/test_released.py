@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from small_model import ask, picture
 
-from lisa import Lisa, LisaProcessor, load
+from lisa import LisaModel, LisaProcessor, load
 from lisa.released import ReleasedOptions, open_released
 from lisa.released.hub import looks_like_hub_id
 from lisa.released.names import our_name
@@ -48,7 +48,7 @@ def shards(folder: Path, parts: list[dict], suffix: str) -> None:
     (folder / f"pytorch_model{suffix}.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
-def check_weights(model: Lisa, stored: dict) -> None:
+def check_weights(model: LisaModel, stored: dict) -> None:
     own = model.state_dict()
     for name, tensor in stored.items():
         if our_name(name) is not None:
@@ -56,7 +56,7 @@ def check_weights(model: Lisa, stored: dict) -> None:
 
 
 def test_every_weight_is_where_it_belongs_and_none_is_left_random(lisa_a, stored):
-    model = Lisa.from_pretrained(lisa_a / "tiny_lisa_A", dtype=torch.float32)
+    model = LisaModel.from_pretrained(lisa_a / "tiny_lisa_A", dtype=torch.float32)
     check_weights(model, stored)
     tower = torch.load(lisa_a / "tiny_clip_A" / "pytorch_model.bin", weights_only=True)
     for name, tensor in model.vlm.model.vision_tower.state_dict().items():
@@ -67,7 +67,7 @@ def test_every_weight_is_where_it_belongs_and_none_is_left_random(lisa_a, stored
 
 
 def test_without_a_dtype_the_language_models_own_is_taken_and_sams_positions_stay_in_fp32(lisa_a):
-    model = Lisa.from_pretrained(lisa_a / "tiny_lisa_A")
+    model = LisaModel.from_pretrained(lisa_a / "tiny_lisa_A")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert model.sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.dtype == torch.float32
 
@@ -84,7 +84,7 @@ def test_shards_of_mixed_types_are_read_whichever_their_format(folder, stored, s
     names = sorted(stored)
     mixed = {n: t.float() if "visual_model" in n or "text_hidden" in n else t for n, t in stored.items()}
     shards(folder, [{n: mixed[n] for n in names[k::3]} for k in range(3)], suffix)
-    check_weights(Lisa.from_pretrained(folder, dtype=torch.float32), mixed)
+    check_weights(LisaModel.from_pretrained(folder, dtype=torch.float32), mixed)
 
 
 def test_a_projector_of_two_layers_is_read(folder, stored):
@@ -94,7 +94,7 @@ def test_a_projector_of_two_layers_is_read(folder, stored):
     weights["model.mm_projector.0.bias"] = stored["model.mm_projector.bias"]
     weights["model.mm_projector.2.weight"], weights["model.mm_projector.2.bias"] = torch.eye(width), torch.ones(width)
     torch.save(weights, folder / "pytorch_model.bin")
-    model = Lisa.from_pretrained(folder, dtype=torch.float32)
+    model = LisaModel.from_pretrained(folder, dtype=torch.float32)
     projector = model.vlm.model.multi_modal_projector
     patches = torch.randn(2, projector.linear_1.in_features)
     first = patches @ stored["model.mm_projector.weight"].float().T + stored["model.mm_projector.bias"].float()
@@ -114,7 +114,7 @@ def test_a_config_that_only_says_llava_is_a_lisa_when_a_sam_is_among_the_weights
     config["architectures"] = ["LlavaLlamaForCausalLM"]
     del config["train_mask_decoder"]
     (folder / "config.json").write_text(json.dumps(config))
-    check_weights(Lisa.from_pretrained(folder, dtype=torch.float32), stored)
+    check_weights(LisaModel.from_pretrained(folder, dtype=torch.float32), stored)
 
 
 def test_a_hub_id_is_fetched(lisa_a, monkeypatch):
@@ -141,8 +141,8 @@ def test_the_vision_tower_is_found_beside_the_checkpoint_or_by_its_flag_and_else
     torch.save(stored, folder / "pytorch_model.bin")
     (tmp_path / "tiny_clip_A").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"no vision tower tiny_clip_A beside .*--vision-tower"):
-        Lisa.from_pretrained(folder)
-    Lisa.from_pretrained(folder, vision_tower=str(tmp_path / "elsewhere"))
+        LisaModel.from_pretrained(folder)
+    LisaModel.from_pretrained(folder, vision_tower=str(tmp_path / "elsewhere"))
 
 
 def test_pixels_of_the_vision_tower_are_the_references(lisa_a):
@@ -159,20 +159,20 @@ def test_pixels_of_the_vision_tower_are_the_references(lisa_a):
 def test_a_missing_key_is_refused_by_name(folder, stored):
     torch.save({name: tensor for name, tensor in stored.items() if name != KEY}, folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"1 keys missing \['text_hidden_fcs.0.2.bias'\], 0 unexpected"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
 
 
 def test_every_unexpected_key_is_refused_by_name(folder, stored):
     extra = {"model.extra": torch.ones(1), "other": torch.ones(1)}
     torch.save(stored | extra, folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"2 unexpected \['other', 'vlm.model.language_model.extra'\]"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
 
 
 def test_a_weight_of_another_shape_is_refused_with_both_shapes(folder, stored):
     torch.save(stored | {KEY: torch.ones(7)}, folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"text_hidden_fcs.0.2.bias \(7,\) instead of \(256,\)"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".safetensors"])
@@ -182,7 +182,7 @@ def test_a_truncated_shard_is_refused_by_its_name(folder, stored, suffix):
     damaged = folder / f"pytorch_model-00002-of-00002{suffix}"
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
     with pytest.raises(ValueError, match=rf"pytorch_model-00002-of-00002\{suffix} is no file of weights"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
 
 
 def test_a_shard_that_is_not_there_is_refused_by_its_name(folder, stored):
@@ -190,7 +190,7 @@ def test_a_shard_that_is_not_there_is_refused_by_its_name(folder, stored):
     shards(folder, [{n: stored[n] for n in names[k::2]} for k in range(2)], ".bin")
     (folder / "pytorch_model-00001-of-00002.bin").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks pytorch_model-00001-of-00002.bin"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
 
 
 class Trap:
@@ -211,7 +211,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(folder, stored
     else:
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps(content))
     with pytest.raises(ValueError, match=r"pytorch_model\.bin is no file of weights, .* or holds more than tensors"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
     assert not (tmp_path / "ran").exists()
 
 
@@ -219,14 +219,14 @@ def test_a_tokenizer_without_seg_is_refused(folder, stored):
     torch.save(stored, folder / "pytorch_model.bin")
     (folder / "added_tokens.json").unlink()
     with pytest.raises(ValueError, match=r"has no \[SEG\]; is added_tokens.json there"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
 
 
 def test_added_tokens_that_do_not_follow_the_vocabulary_are_refused(folder, stored):
     torch.save(stored, folder / "pytorch_model.bin")
     (folder / "added_tokens.json").write_text(json.dumps({"[SEG]": 1007}))
     with pytest.raises(ValueError, match=r"token \[SEG\] should have id 1007"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", None])
@@ -238,7 +238,7 @@ def test_a_broken_tokenizer_model_is_refused_by_its_name(folder, stored, content
     else:
         path.write_bytes(content)
     with pytest.raises((ValueError, FileNotFoundError), match=r"tokenizer\.model"):
-        Lisa.from_pretrained(folder)
+        LisaModel.from_pretrained(folder)
 
 
 def test_a_folder_without_weights_is_told(folder):

@@ -6,7 +6,7 @@ from small_model import ask, picture, small_lisa
 
 from lisa.arguments import TrainArgs
 from lisa.checkpoint import merged_state_dict
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.trainable import choose_trainable
 
 IMAGE = picture(32, 32, seed=1)
@@ -115,7 +115,7 @@ def test_merged_weights_give_what_the_adapters_gave(trainable, tied):
     model, processor = prepared(trainable, tied, lora_r=2, lora_dropout=0.0)
     untrained = model(batch_of(processor))["loss"].item()
     train(model, processor)
-    plain = Lisa(model.config)
+    plain = LisaModel(model.config)
     plain.load_state_dict(merged_state_dict(model))  # strict: the names are those of a plain model
     with torch.no_grad():
         adapted, merged = model(batch_of(processor)), plain.eval()(batch_of(processor))

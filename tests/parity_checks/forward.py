@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lisa.conversation import TEMPLATES, write
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.packing import PADDING
 from lisa.processing import Batch, LisaProcessor
 from lisa.released.names import our_name
@@ -25,7 +25,7 @@ ZERO_GRADIENT = 1e-6
 """Of the greatest norm: what is smaller is zero up to rounding."""
 
 
-def check_forward(report: Report, golden: Golden, model: Lisa, processor: LisaProcessor, images: Path) -> None:
+def check_forward(report: Report, golden: Golden, model: LisaModel, processor: LisaProcessor, images: Path) -> None:
     """A batch with its answers given: every tensor on its way; with "losses" in the case, also losses and gradients."""
     entries = golden.fact("images")
     conversations = [[conversation_of(turns) for turns in entry["turns"]] for entry in entries]
@@ -92,7 +92,7 @@ def _check_inputs(report: Report, golden: Golden, batch: Batch, pad_id: int) -> 
         report.equal(name, f"gt_masks_{index}", ours, golden.tensor(f"gt_masks_{index}"))
 
 
-def _check_road(report: Report, golden: Golden, model: Lisa, batch: Batch) -> None:
+def _check_road(report: Report, golden: Golden, model: LisaModel, batch: Batch) -> None:
     """Every tensor between the batch and the masks."""
     name, rows, vlm = golden.name, batch.rows, model.vlm.model
     report.equal(name, "json seg_token_idx", model.config.seg_token_id, golden.optional("seg_token_idx"))
@@ -123,7 +123,7 @@ def _at(tensor: Tensor | None, where: Tensor) -> Tensor | None:
     return None if tensor is None else tensor[where]
 
 
-def _check_masks(report: Report, golden: Golden, model: Lisa, batch: Batch, variant: str) -> None:
+def _check_masks(report: Report, golden: Golden, model: LisaModel, batch: Batch, variant: str) -> None:
     """[SEG] embeddings, low-res logits, predicted IoU and masks; `variant` tells how the rows were made."""
     name, side = golden.name, model.config.sam_size.image_size
     hidden = model.hidden_states(batch.rows, model.backbone.image_tokens(batch.pixel_values))
@@ -141,7 +141,7 @@ def _check_masks(report: Report, golden: Golden, model: Lisa, batch: Batch, vari
         report.masks(name, f"pred_masks_{index}{variant}", full, wanted[3])
 
 
-def _check_losses(report: Report, golden: Golden, model: Lisa, batch: Batch, variant: str) -> None:
+def _check_losses(report: Report, golden: Golden, model: LisaModel, batch: Batch, variant: str) -> None:
     """The loss terms, weighted as the reference reports them; leaves gradients behind."""
     wanted = golden.fact("losses")
     trained = set(_trained_names(golden))
@@ -167,7 +167,7 @@ def _trained_names(golden: Golden) -> Sequence[str]:
     return [str(our_name(name)) for name in golden.fact("grad_norms")]
 
 
-def _check_gradients(report: Report, golden: Golden, model: Lisa) -> None:
+def _check_gradients(report: Report, golden: Golden, model: LisaModel) -> None:
     """Norms of all, and whole gradients of some; those that are zero but for rounding need only be as small."""
     norms = golden.fact("grad_norms")
     floor = ZERO_GRADIENT * max(norm for norm in norms.values() if norm is not None)

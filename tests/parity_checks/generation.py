@@ -9,14 +9,14 @@ from torch import Tensor
 
 from lisa.conversation import TEMPLATES, write
 from lisa.generation import Predictor
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from parity_checks.reading import IMAGE, conversation_of, processor_for, read_picture
 from parity_checks.report import Golden, Report
 from sam_bridge import to_original_size
 
 
-def check_generation(report: Report, golden: Golden, model: Lisa, processor: LisaProcessor, images: Path) -> None:
+def check_generation(report: Report, golden: Golden, model: LisaModel, processor: LisaProcessor, images: Path) -> None:
     """One question: ids, logits and states step by step, then embeddings and masks."""
     name = golden.name
     processor = processor_for(processor, golden.fact("conv_type"))
@@ -84,7 +84,7 @@ def _check_steps(report: Report, golden: Golden, logits: Tensor, states: Tensor)
 
 @torch.inference_mode()
 def _check_masks(
-    report: Report, golden: Golden, model: Lisa, batch, states: Tensor, output_ids: Tensor, answer
+    report: Report, golden: Golden, model: LisaModel, batch, states: Tensor, output_ids: Tensor, answer
 ) -> None:
     """Masks of every [SEG], earlier turns included, from the cached states; and those of our answer."""
     name, size = golden.name, batch.sizes[0]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lisa.arguments import TrainArgs
 from lisa.convert import main as convert
-from lisa.modeling import Lisa
+from lisa.modeling import LisaModel
 from lisa.released import Released, ReleasedOptions
 from lisa.released.files import weight_files
 from lisa.released.names import our_name, tower_name
@@ -102,13 +102,13 @@ def check_start(report: Report, base: Path, sam: Path, tower: Path, released: Pa
     report.equal(case, "embeddings", model.vlm.get_input_embeddings().num_embeddings, len(processor.tokenizer))
 
 
-def check_round_trip(report: Report, released: Path, tower: Path, model: Lisa) -> None:
+def check_round_trip(report: Report, released: Path, tower: Path, model: LisaModel) -> None:
     """Released -> ours -> released: the same bits and the same JSON; ours is the model that was loaded."""
     case = f"{released.name} there and back"
     with tempfile.TemporaryDirectory() as folder:
         ours, back = Path(folder) / "ours", Path(folder) / "back"
         convert([str(released), str(ours), "--vision-tower", str(tower)])
-        loaded = Lisa.from_pretrained(ours, dtype=torch.float32).state_dict()
+        loaded = LisaModel.from_pretrained(ours, dtype=torch.float32).state_dict()
         same = all(torch.equal(tensor, loaded[name]) for name, tensor in model.state_dict().items())
         report.line(case, "our folder", same and len(loaded) == len(model.state_dict()), f"{len(loaded)} tensors")
         convert([str(ours), str(back), "--to", "released"])
