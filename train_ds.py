@@ -49,19 +49,31 @@ def main(argv: list[str] | None = None) -> dict:
     args = parse(argv)
     keep_freed_memory()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    mixture, validation_sets = open_data(args)
-    prepare_run_dir(args)
-    model, processor = make_model(args, mixture)
-    if args.eval_only:
-        from lisa import Predictor
+    from lisa.processes import is_first, together
 
-        return validate(args, Predictor(model, processor, name=args.version), validation_sets)
-    train(args, model, processor, mixture, validation_sets)
+    if is_first():
+        data = open_data(args)
+        prepare_run_dir(args)
+    if args.eval_only:
+        return validate_only(args, *data)
+    with together(args.processes, main, sys.argv[1:] if argv is None else argv):
+        mixture, validation_sets = data if is_first() else open_data(args)
+        train(args, *make_model(args, mixture), mixture, validation_sets)
+    if not is_first():
+        return {}
     from lisa import load
 
     trained = load(args.run_dir / "model")
     keep_embeddings(args, trained.model)
     return validate(args, trained, validation_sets)
+
+
+def validate_only(args: TrainArgs, mixture: Mixture, validation_sets: list[ValidationSet]) -> dict:
+    """Score the model of --version as it is."""
+    from lisa import Predictor
+
+    model, processor = make_model(args, mixture)
+    return validate(args, Predictor(model, processor, name=args.version), validation_sets)
 
 
 def open_data(args: TrainArgs) -> tuple[Mixture, list[ValidationSet]]:
@@ -149,6 +161,7 @@ def train(
     from datasets.collate import collate
     from lisa import Predictor
     from lisa.checkpoint import save
+    from lisa.processes import is_first
     from lisa.trainer import Trainer
 
     trainer = Trainer(model, args, mixture.sample, partial(collate, processor=processor))
@@ -156,13 +169,14 @@ def train(
     for stage in earlier:
         if trainer.step < stage.last:
             trainer.run_until(stage.last, stage)
-            for validation_set in validation_sets[:1]:
+            for validation_set in validation_sets[:1] if is_first() else ():
                 report_pointing(trainer, model, processor, validation_set, stage.name)
     for epoch in range(1, args.epochs + 1):
         trainer.run_until(answers.first + epoch * args.steps_per_epoch, answers)
-        if args.eval_every and epoch % args.eval_every == 0 and epoch < args.epochs:
+        if is_first() and args.eval_every and epoch % args.eval_every == 0 and epoch < args.epochs:
             validate(args, Predictor(model, processor, name=args.exp_name), validation_sets)
-    save(model, processor, args.run_dir / "model", args.save_dtype)
+    if is_first():
+        save(model, processor, args.run_dir / "model", args.save_dtype)
 
 
 def report_pointing(

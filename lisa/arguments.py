@@ -139,6 +139,8 @@ class TrainArgs:
     """Optimiser steps of a first stage, in which both image encoders learn to see (lisa/grounding.py)."""
     grounding_steps: int = 0
     """Optimiser steps of a second stage, in which questions are read without the picture (lisa/grounding.py)."""
+    processes: int = 1
+    """Training processes to start on this machine, which share its cores; the batch grows with them. Leave it out under torchrun or deepspeed."""
     batch_size: int = 2
     """Pictures per process and micro-batch."""
     grad_accumulation_steps: int = 10
@@ -161,7 +163,7 @@ class TrainArgs:
     """Largest norm of the gradient."""
     precision: Literal["fp32", "bf16", "fp16", "bf16_mixed"] = "bf16"
     """fp32; weights in bf16 or fp16; or bf16_mixed: fp32 weights, bf16 products."""
-    zero_stage: Literal[0, 1, 2, 3] = 2
+    zero_stage: Literal[0, 1, 2] = 2
     """DeepSpeed ZeRO stage."""
     packing: bool = True
     """Pass what the conversations of a picture share through the language model once."""
@@ -232,7 +234,15 @@ class TrainArgs:
 
     def check(self) -> None:
         """Refuse what contradicts itself; a ValueError says what, and how to mend it."""
-        for name in ("epochs", "steps_per_epoch", "batch_size", "grad_accumulation_steps", "print_freq", "save_every"):
+        for name in (
+            "epochs",
+            "steps_per_epoch",
+            "processes",
+            "batch_size",
+            "grad_accumulation_steps",
+            "print_freq",
+            "save_every",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it must be at least 1")
         if self.profile < 0:
@@ -286,7 +296,7 @@ TINY = TrainArgs(
     dataset_dir=CHECKOUT / "data" / "synthetic",
     log_base_dir=CHECKOUT / "runs",
     exp_name="tiny",
-    sample_rates="2,6,0.5,4",
+    sample_rates="2,6,0.5,3.5",
     sem_seg_data="ade20k",
     refer_seg_data="refcoco",
     val_dataset="refcoco|unc|val||ReasonSeg|val",
@@ -302,8 +312,9 @@ TINY = TrainArgs(
     vision_steps=700,
     grounding_steps=350,
     epochs=5,
-    steps_per_epoch=150,
-    batch_size=8,
+    steps_per_epoch=195,
+    processes=2,
+    batch_size=4,
     grad_accumulation_steps=1,
     optimizer="muon",
     lr=3e-3,

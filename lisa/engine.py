@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from lisa.arguments import TrainArgs
 from lisa.optimizer import build_optimizer
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # spares DeepSpeed's search, and its warning
 
 
 def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
@@ -51,31 +47,6 @@ def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
             },
         },
     }
-
-
-def join_processes() -> tuple[int, int]:
-    """Rank and number of the processes that train; a group of one when no launcher made a larger one."""
-    import deepspeed
-
-    if not torch.cuda.is_available():
-        # Otherwise DeepSpeed compiles a shared-memory op with g++ before the first step.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if not torch.distributed.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        if "RANK" in os.environ:
-            deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
-        else:
-            os.environ["LOCAL_RANK"] = "0"
-            meeting = tempfile.NamedTemporaryFile(prefix="lisa-", delete=False)  # noqa: SIM115 - gloo wants a path
-            deepspeed.init_distributed(
-                backend,
-                auto_mpi_discovery=False,
-                verbose=False,
-                rank=0,
-                world_size=1,
-                init_method=f"file://{meeting.name}",
-            )
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def start_engine(model: nn.Module, args: TrainArgs, steps: int) -> Any:

@@ -17,7 +17,6 @@ from torch import Tensor
 from lisa.arguments import Stage, TrainArgs
 from lisa.engine import (
     SampleStream,
-    join_processes,
     load_checkpoint,
     micro_batches,
     save_checkpoint,
@@ -25,6 +24,7 @@ from lisa.engine import (
     steps_done,
 )
 from lisa.modeling import LisaModel
+from lisa.processes import join_processes
 from lisa.processing import Batch
 from lisa.profile_table import StepProfiler
 from lisa.profiling import part

@@ -31,7 +31,18 @@ SHORT = [
         "--batch_size",
         "2",
     ),
-    *("--num_classes_per_sample", "2", "--workers", "1", "--warmup_steps", "2", "--print_freq", "1"),
+    *(
+        "--num_classes_per_sample",
+        "2",
+        "--workers",
+        "1",
+        "--processes",
+        "1",
+        "--warmup_steps",
+        "2",
+        "--print_freq",
+        "1",
+    ),
 ]
 
 
@@ -74,12 +85,14 @@ def test_only_the_newest_checkpoint_is_kept(finished):
     assert [path.name for path in (finished[1] / "checkpoints").iterdir()] == ["step_0000006"]
 
 
-def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path):
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path, processes):
     # Both runs are processes of their own, with the same number of threads: sums depend on it in the last bit.
     script = [sys.executable, str(CHECKOUT / "train_ds.py")]
-    unbroken = flags(world, tmp_path, "--exp_name", "unbroken", "--no_eval", "--precision", "fp32")
+    common = ("--no_eval", "--precision", "fp32", "--processes", processes)
+    unbroken = flags(world, tmp_path, "--exp_name", "unbroken", *common)
     subprocess.run([*script, *unbroken], cwd=tmp_path, check=True, capture_output=True)
-    command = [*script, *flags(world, tmp_path, "--exp_name", "killed", "--no_eval", "--precision", "fp32")]
+    command = [*script, *flags(world, tmp_path, "--exp_name", "killed", *common)]
     checkpoints = tmp_path / "killed" / "checkpoints"
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 240

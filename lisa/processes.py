@@ -1,0 +1,160 @@
+"""Several training processes on one machine without a launcher, and the group of those that train together.
+
+On a CPU, small operations hardly gain from a second thread: two processes of one thread each, with half of the batch,
+do a step in less time than one process of two threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # spares DeepSpeed's search, and its warning
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one that validates or saves; one that dies is noticed at once."""
+SETTLING = 5.0
+"""Seconds in which a process that ended with an error tells it."""
+HOST = "127.0.0.1"
+
+Main = Callable[[Sequence[str]], object]
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prepares folders, logs, saves and validates."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+@contextlib.contextmanager
+def together(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]:
+    """Train as one of `count` processes of this machine: the others are started, and run `main(argv)` as well.
+
+    Processes of a launcher (torchrun, deepspeed) are taken as they are. No process goes on before all are there, and
+    the first does not before the others have ended. An error in one ends all. ValueError: `count` disagrees with the
+    launcher.
+    """
+    if "RANK" in os.environ:
+        world = int(os.environ.get("WORLD_SIZE", 1))
+        if count not in (1, world):
+            raise ValueError(f"--processes is {count}, but a launcher started {world}; leave --processes out")
+        join_processes()
+        yield
+    elif count == 1:
+        join_processes()
+        yield
+    else:
+        with _among_others(count, main, argv):
+            yield
+
+
+@contextlib.contextmanager
+def _among_others(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]:
+    """This process is number 0; the others live no longer than it does."""
+    end_group()
+    store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    threads = torch.get_num_threads()
+    share = max(1, threads // count)
+    # torch sends them a signal when this process dies, however it does.
+    others = torch.multiprocessing.start_processes(
+        _run_other, (count, store.port, share, main, argv), nprocs=count - 1, join=False, start_method="spawn"
+    )
+    try:
+        with _place(0, count), _threads(share):
+            _meet(store, others)
+            _join_own(store)
+            yield
+        while not others.join():
+            pass
+    except RuntimeError:
+        others.join(timeout=SETTLING)  # raises the error of another process, where that is what broke the group
+        raise
+    finally:
+        for process in others.processes:
+            process.kill()
+        end_group()
+
+
+def _meet(store: dist.TCPStore, others: torch.multiprocessing.ProcessContext) -> None:
+    """Wait until all have come; an error of one that could not is raised here."""
+    here = [f"process {rank}" for rank in range(1, len(others.processes) + 1)]
+    while not store.check(here):
+        others.join(timeout=0.1)
+
+
+def _run_other(index: int, count: int, port: int, threads: int, main: Main, argv: Sequence[str]) -> None:
+    """Process number `index` + 1."""
+    rank = index + 1
+    with _place(rank, count), _threads(threads):
+        store = dist.TCPStore(HOST, port, is_master=False)
+        store.set(f"process {rank}", "here")
+        _join_own(store)
+        main(argv)
+
+
+@contextlib.contextmanager
+def _place(rank: int, count: int) -> Iterator[None]:
+    """What a launcher would say."""
+    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    before = {name: os.environ.pop(name, None) for name in place}
+    os.environ.update(place)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _join_own(store: dist.Store) -> None:
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank)
+    dist.init_process_group(_backend(), store=store, rank=rank, world_size=count, timeout=PATIENCE)
+    join_processes()
+
+
+def join_processes() -> tuple[int, int]:
+    """Rank and number of the processes that train; a group of one when no launcher made a larger one."""
+    import deepspeed
+
+    if not torch.cuda.is_available():
+        # Otherwise DeepSpeed compiles a shared-memory op with g++ before the first step.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    options = {"auto_mpi_discovery": False, "verbose": False, "timeout": PATIENCE}
+    if dist.is_initialized() or "RANK" in os.environ:
+        deepspeed.init_distributed(_backend(), **options)
+    else:
+        os.environ["LOCAL_RANK"] = "0"  # asked for by DeepSpeed
+        meeting = tempfile.NamedTemporaryFile(prefix="lisa-", delete=False)  # noqa: SIM115 - gloo wants a path
+        deepspeed.init_distributed(_backend(), rank=0, world_size=1, init_method=f"file://{meeting.name}", **options)
+    return dist.get_rank(), dist.get_world_size()
+
+
+def end_group() -> None:
+    """Leave the group of processes, if there is one."""
+    import deepspeed
+
+    if dist.is_initialized():
+        deepspeed.comm.destroy_process_group()
+
+
+def _backend() -> str:
+    return "nccl" if torch.cuda.is_available() else "gloo"
