@@ -145,7 +145,7 @@ def open_validation_sets(flags: EvalFlags) -> list[ValidationSet]:
     from datasets.tree import Tree
     from datasets.validation import open_validation
 
-    if flags.dataset_dir == DEFAULT_DATASET_DIR and not (flags.dataset_dir / "world.json").is_file():
+    if flags.dataset_dir == DEFAULT_DATASET_DIR:
         from datasets.synthetic import render_world
 
         render_world(flags.dataset_dir, images=DEFAULT_WORLD_IMAGES, seed=0)
