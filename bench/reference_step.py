@@ -17,7 +17,7 @@ from lisa.plan import Plan
 from lisa.processing import Batch
 from lisa.seg import seg_positions
 from lisa.tokenization import IGNORE_INDEX
-from sam_bridge import decode_masks
+from sam_bridge import Embeddings, decode_masks, encode_images
 from sam_bridge.attention import use_fast_attention, use_package_attention
 
 
@@ -54,12 +54,12 @@ def _masks(model: LisaModel, batch: Batch, prompts: Tensor, plan: Plan) -> MaskO
     embeddings, decoded = [], []
     for image, own in enumerate(prompts.split(plan.masks_per_image)):
         with torch.no_grad():
-            embeddings.append(model.sam.image_encoder(batch.sam_pixels[image : image + 1].to(model.dtype)))
+            embeddings.append(encode_images(model.sam, batch.sam_pixels[image : image + 1]))
         nothing_before = own.new_zeros(len(own), dtype=torch.int64)
         decoded.append(decode_masks(model.sam, embeddings[-1], own, nothing_before))
     low_res, scores = (torch.cat(parts) for parts in zip(*decoded, strict=True))
     return MaskOutput(
-        low_res=low_res, scores=scores, prompts=prompts, embeddings=torch.cat(embeddings), row_of=plan.row_of
+        low_res=low_res, scores=scores, prompts=prompts, embeddings=Embeddings.cat(embeddings), row_of=plan.row_of
     )
 
 

@@ -14,7 +14,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # our `datasets` c
 
 import torch
 import tyro
-from segment_anything.modeling import Sam
 from torch import Tensor
 
 from bench.models import pictures
@@ -29,7 +28,7 @@ from bench.pairs import (
 )
 from lisa.allocator import keep_freed_memory
 from lisa.processing import Batch
-from sam_bridge import build_sam, decode_masks, dense_positions, encode_images
+from sam_bridge import Embeddings, MaskModel, build_sam, decode_masks, dense_positions, encode_images
 from sam_bridge.attention import use_package_attention
 
 PICTURES_ENCODED = 2
@@ -51,17 +50,17 @@ def main(argv: Sequence[str] | None = None) -> dict:
     return finish("SAM", rows, flags)
 
 
-def _encoder_row(package: Sam, ours: Sam, batch: Batch, flags: PairFlags) -> dict:
+def _encoder_row(package: MaskModel, ours: MaskModel, batch: Batch, flags: PairFlags) -> dict:
     def one_by_one() -> Tensor:
-        return torch.cat([encode_images(package, pixels[None]) for pixels in batch.sam_pixels])
+        return torch.cat([encode_images(package, pixels[None]).image for pixels in batch.sam_pixels])
 
-    difference = relative_difference(encode_images(ours, batch.sam_pixels), one_by_one())
+    difference = relative_difference(encode_images(ours, batch.sam_pixels).image, one_by_one())
     require_same("sam_encoder", difference, flags)
     seconds = measure_pairs(one_by_one, lambda: encode_images(ours, batch.sam_pixels), flags.pairs)
     return make_row("sam_encoder", seconds, difference)
 
 
-def _decoder_row(sam: Sam, flags: PairFlags) -> dict:
+def _decoder_row(sam: MaskModel, flags: PairFlags) -> dict:
     weight = sam.prompt_encoder.no_mask_embed.weight
     width, grid = weight.shape[1], sam.prompt_encoder.image_embedding_size
     generator = torch.Generator().manual_seed(0)
@@ -74,14 +73,14 @@ def _decoder_row(sam: Sam, flags: PairFlags) -> dict:
         return torch.cat([_package_masks(sam, *pair) for pair in zip(embeddings, parts, strict=True)])
 
     def in_one_call() -> Tensor:
-        return decode_masks(sam, embeddings, prompts, image_of)[0]
+        return decode_masks(sam, Embeddings(embeddings), prompts, image_of)[0]
 
     difference = relative_difference(in_one_call(), by_picture())
     require_same("mask_decoder", difference, flags)
     return make_row("mask_decoder", measure_pairs(by_picture, in_one_call, flags.pairs), difference)
 
 
-def _package_masks(sam: Sam, embedding: Tensor, prompts: Tensor) -> Tensor:
+def _package_masks(sam: MaskModel, embedding: Tensor, prompts: Tensor) -> Tensor:
     """(N, 4g, 4g) low-res logits of one picture (E, g, g), by the package's own road."""
     _, dense = sam.prompt_encoder(points=None, boxes=None, masks=None)
     low_res, _ = sam.mask_decoder(

@@ -37,7 +37,7 @@ from lisa.modeling import LisaModel
 from lisa.processing import Batch, LisaProcessor
 from lisa.profiling import Profile
 from lisa.trainable import choose_trainable, train_mode
-from sam_bridge import encode_images
+from sam_bridge import Embeddings, encode_images
 
 LEARNS = "lora,embeddings,text_hidden_fcs,mask_decoder"
 AUXILIARY = ("dense", "iou", "ground", "look")
@@ -69,11 +69,11 @@ class Flags:
 class Given:
     """Image embeddings that are there already, in the place of a cache."""
 
-    def __init__(self, embeddings: Tensor) -> None:
+    def __init__(self, embeddings: Embeddings) -> None:
         self.embeddings = embeddings
 
-    def encode(self, sam, pixels: Tensor) -> Tensor:
-        """(B, E, g, g), whatever the pixels."""
+    def encode(self, sam, pixels: Tensor) -> Embeddings:
+        """The same, whatever the pixels."""
         return self.embeddings
 
 

@@ -44,11 +44,11 @@ class TrainArgs:
     version: str = "tiny"
     """What to start from: "tiny" builds a small model from nothing; else the folder or hub id of a LLaVA model, or of a LISA, ours or a released one, to fine-tune."""
     sam: str = "auto"
-    """Size of the SAM: vit_h, vit_l, vit_b, tiny, or a file like a released model's sam_config.json; auto reads it off the weights of --vision_pretrained."""
+    """The mask decoder: vit_h, vit_l, vit_b, tiny (SAM), hq_vit_h, hq_vit_l, hq_vit_b, tiny-hq (SAM-HQ), sam2_large, sam2_base_plus, sam2_small, sam2_tiny, tiny-sam2 (SAM 2 and 2.1), or a file like a released model's sam_config.json; auto reads it off the weights of --vision_pretrained."""
     vision_tower: str = ""
     """Folder or hub id of the vision tower, where the config.json of --version only names it; default: that name, beside --version or on the hub."""
     vision_pretrained: str = ""
-    """SAM weights (sam_vit_h_4b8939.pth and its like); required with a pretrained --version."""
+    """SAM weights (sam_vit_h_4b8939.pth, sam2.1_hiera_large.pt, sam_hq_vit_h.pth and their like, or transformers' folder); required with a pretrained --version."""
     conv_type: Literal["llava_v1", "llava_llama_2", "plain"] = "llava_v1"
     """Template of the conversations."""
     model_max_length: int = 512

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
 from lisa.conversation import TEMPLATES
-from sam_bridge.sizes import SAM_PRESETS, SamSize
+from sam_bridge.sizes import AnySize, as_size, describe
 
 
 class LisaConfig(PretrainedConfig):
     """A vision-language model, a SAM, and the token [SEG] that joins them.
 
     vlm_config: configuration of the backbone (any family of `lisa.backbones`).
-    sam: the sizes of the SAM (a `SamSize`, its dict, or the name of a preset).
+    sam: the sizes of the SAM, SAM 2 or SAM-HQ (a record of `sam_bridge.sizes`, its dict, or the name of a preset).
     seg_token_id: vocabulary id of [SEG].
     seg_state: "before" reads the state that predicts [SEG] (released LISA weights need this), "at" the state
         of [SEG] itself.
@@ -40,7 +39,7 @@ class LisaConfig(PretrainedConfig):
     def __init__(
         self,
         vlm_config: PretrainedConfig | dict[str, Any] | None = None,
-        sam: SamSize | dict[str, Any] | str = "vit_h",
+        sam: AnySize | dict[str, Any] | str = "vit_h",
         seg_token_id: int = 0,
         seg_state: str = "before",
         template: str = "llava_v1",
@@ -62,9 +61,7 @@ class LisaConfig(PretrainedConfig):
         if isinstance(vlm_config, dict):
             vlm_config = AutoConfig.for_model(**vlm_config)
         self.vlm_config = vlm_config if vlm_config is not None else AutoConfig.for_model("llava")
-        self.sam = asdict(
-            SAM_PRESETS[sam] if isinstance(sam, str) else SamSize(**sam) if isinstance(sam, dict) else sam
-        )
+        self.sam = describe(as_size(sam))
         self.seg_token_id = seg_token_id
         self.seg_state = _one_of("seg_state", seg_state, ("before", "at"))
         self.template = _one_of("template", template, tuple(TEMPLATES))
@@ -85,9 +82,9 @@ class LisaConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
     @property
-    def sam_size(self) -> SamSize:
+    def sam_size(self) -> AnySize:
         """The sizes of the SAM as a record."""
-        return SamSize(**self.sam)
+        return as_size(self.sam)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:

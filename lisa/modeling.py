@@ -30,11 +30,11 @@ from lisa.profiling import backward_is, timed
 from lisa.seg import build_text_hidden_fcs
 from sam_bridge import (
     EmbeddingCache,
+    Embeddings,
     ImageSize,
     build_sam,
     decode_masks,
     encode_images,
-    restore_constants,
     to_original_size,
 )
 
@@ -52,8 +52,8 @@ class MaskOutput:
     """(S,) predicted IoU."""
     prompts: Tensor
     """(S, E) prompt embeddings."""
-    embeddings: Tensor
-    """(B', E, g, g) image embeddings, of the images that have a [SEG]."""
+    embeddings: Embeddings
+    """Of the B' images that have a [SEG]."""
     row_of: Tensor
     """(S,) int64: the row of `embeddings` that each mask is about."""
 
@@ -114,7 +114,7 @@ class LisaModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Parts bring their own initialisation; only SAM's constants, which no file holds, are set again."""
         if module is self.sam:
-            restore_constants(module)
+            module.restore_constants()
 
     @property
     def backbone(self) -> Backbone:
@@ -212,15 +212,17 @@ class LisaModel(PreTrainedModel):
         return self.masks_from_embeddings(states, row_of, self.sam_embeddings(sam_pixels[images]))
 
     @timed("SAM encode")
-    def sam_embeddings(self, sam_pixels: Tensor) -> Tensor:
-        """SAM's image embeddings: (B, 3, t, t) -> (B, E, g, g); kept ones are read instead, where there is a cache."""
+    def sam_embeddings(self, sam_pixels: Tensor) -> Embeddings:
+        """SAM's image embeddings of (B, 3, t, t); kept ones are read instead, where there is a cache."""
         if self.embedding_cache is not None:
             return self.embedding_cache.encode(self.sam, sam_pixels)
-        return backward_is("SAM encode, backward", encode_images(self.sam, sam_pixels))
+        embeddings = encode_images(self.sam, sam_pixels)
+        backward_is("SAM encode, backward", embeddings.image)
+        return embeddings
 
     @timed("mask decode")
-    def masks_from_embeddings(self, states: Tensor, row_of: Tensor, embeddings: Tensor) -> MaskOutput:
-        """As `masks_from_states`, for image embeddings (B', E, g, g) that are there; row_of (S,) tells each state's."""
+    def masks_from_embeddings(self, states: Tensor, row_of: Tensor, embeddings: Embeddings) -> MaskOutput:
+        """As `masks_from_states`, for image embeddings that are there; row_of (S,) tells each state's."""
         prompts = self.text_hidden_fcs[0](states)
         low_res, scores = decode_masks(self.sam, embeddings, prompts, row_of)
         return MaskOutput(low_res=low_res, scores=scores, prompts=prompts, embeddings=embeddings, row_of=row_of)
@@ -267,7 +269,7 @@ class LisaModel(PreTrainedModel):
         to listen to prompts.
         """
         queries = self.dense_prompt(masks.prompts)
-        places = _repeat(self.dense_image(masks.embeddings), masks.row_of)
+        places = _repeat(self.dense_image(masks.embeddings.image), masks.row_of)
         return torch.einsum("se,seyx->syx", queries, places).float() / queries.shape[-1] ** 0.5
 
     def place_scores(self, image_tokens: Tensor, names: Names) -> Tensor:
@@ -280,9 +282,9 @@ class LisaModel(PreTrainedModel):
         things = token_of_thing(_repeat(image_tokens, names.image_of), batch.targets.coverage[names.mask_index])
         return self._naming_loss(things, names)
 
-    def _naming_by_sam(self, embeddings: Tensor, row_of: Tensor, batch: Batch) -> Tensor:
-        """The same of SAM's embeddings (B', E, g, g); row_of (M,) tells each name's."""
-        places = _repeat(embeddings.flatten(2).transpose(1, 2), row_of)
+    def _naming_by_sam(self, embeddings: Embeddings, row_of: Tensor, batch: Batch) -> Tensor:
+        """The same of SAM's embeddings; row_of (M,) tells each name's."""
+        places = _repeat(embeddings.image.flatten(2).transpose(1, 2), row_of)
         coverage = F.avg_pool2d(batch.targets.low_res[batch.names.mask_index][:, None], 4).flatten(1)
         return self._naming_loss(self.name_image(token_of_thing(places, coverage)), batch.names)
 

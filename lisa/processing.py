@@ -19,7 +19,7 @@ from lisa.grounding import tower_coverage
 from lisa.packing import Rows, pack_rows
 from lisa.plan import Plan
 from lisa.tokenization import ConversationTokenizer
-from sam_bridge import ImageSize, masks_to_low_res, resize_and_pad
+from sam_bridge import ImageSize, masks_to_low_res, prepare_pixels
 
 SENTENCEPIECE = "sentencepiece.model"
 """tokenizer.model of a released checkpoint; by its own name, transformers would read it instead of tokenizer.json."""
@@ -162,9 +162,7 @@ class LisaProcessor:
             [self.text.encode(conversation, truncate=masks is not None) for conversation in group]
             for group in conversations
         ]
-        sam_pixels, sizes = zip(
-            *(resize_and_pad(image, self.config.sam["image_size"]) for image in images), strict=True
-        )
+        sam_pixels, sizes = zip(*(prepare_pixels(image, self.config.sam_size) for image in images), strict=True)
         counts = torch.tensor([0, *(len(group) for group in conversations)])
         rows = pack_rows(encoded, self.packing, self.tokenizer.pad_token_id)
         return Batch(

@@ -21,6 +21,7 @@ from lisa.generation import masks_at_original_size
 from lisa.packing import pack_rows
 from lisa.results import Answer
 from lisa.tokenization import EncodedConversation
+from sam_bridge import Embeddings
 
 if TYPE_CHECKING:
     from lisa.generation import Predictor
@@ -52,7 +53,7 @@ class ChatSession:
         self.work = Work()
         self._picture = predictor.processor([image], [[]]).to(predictor.model.device)
         self._image_tokens: Tensor | None = None
-        self._sam_embedding: Tensor | None = None
+        self._sam_embedding: Embeddings | None = None
         self._forget()
 
     def reset(self) -> None:
@@ -114,8 +115,8 @@ class ChatSession:
             self.work.tower_images += 1
         return self._image_tokens
 
-    def _embedding(self) -> Tensor:
-        """(1, E, g, g) image embedding."""
+    def _embedding(self) -> Embeddings:
+        """Of the one picture."""
         if self._sam_embedding is None:
             self._sam_embedding = self.predictor.model.sam_embeddings(self._picture.sam_pixels)
             self.work.sam_images += 1

@@ -21,7 +21,7 @@ from lisa.released import Released, ReleasedOptions, holds_llava, holds_released
 from lisa.released.checkpoint import find_sam_size
 from lisa.released.files import read_json
 from lisa.tokenization import add_lisa_tokens
-from sam_bridge import load_sam_weights, read_tensors
+from sam_bridge import describe, load_sam_weights, read_sam_weights
 
 LOSS_TERMS = ("ce", "bce", "dice", "dense", "iou", "ground", "look")
 
@@ -52,8 +52,12 @@ def _find(version: str) -> Path:
 def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[LisaModel, LisaProcessor]:
     tokenizer = train_tokenizer(texts)
     config = tiny_config(tokenizer)
+    if args.sam != "auto":
+        config.sam = describe(find_sam_size(args.sam, Path(), {}))
     _apply(args, config)
     model = LisaModel(config)
+    if args.vision_pretrained:
+        load_sam_weights(model.sam, args.vision_pretrained)
     model.vlm.set_attn_implementation(args.attention)
     mimetic_start(model.vlm.model.vision_tower)
     return model, LisaProcessor(config, tokenizer, tiny_image_processor(), packing=args.packing)
@@ -150,7 +154,7 @@ def _from_llava(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     add_lisa_tokens(tokenizer, args.use_mm_start_end)
     vlm.resize_token_embeddings(max(len(tokenizer), vlm.get_input_embeddings().num_embeddings))
     wanted = "" if args.sam == "auto" else args.sam
-    sam = find_sam_size(wanted, Path(args.version), read_tensors(args.vision_pretrained))
+    sam = find_sam_size(wanted, Path(args.version), read_sam_weights(args.vision_pretrained))
     config = LisaConfig(vlm_config=vlm.config, sam=sam, seg_token_id=tokenizer.get_vocab()[SEG])
     _apply(args, config)
     model = LisaModel(config)

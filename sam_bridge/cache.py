@@ -11,15 +11,17 @@ import os
 import sys
 import uuid
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from segment_anything.modeling import Sam
 from torch import Tensor
 
+from sam_bridge.base import MaskModel
+from sam_bridge.embeddings import Embeddings
 from sam_bridge.encode import encode_images
 
 
@@ -37,8 +39,8 @@ class EmbeddingCache:
         self.hits = self.misses = 0
         self._encoder = ""
 
-    def encode(self, sam: Sam, pixels: Tensor) -> Tensor:
-        """As `encode_images`, rounded to fp16: (B, 3, s, s) -> (B, E, g, g); what is there is not computed.
+    def encode(self, sam: MaskModel, pixels: Tensor) -> Embeddings:
+        """As `encode_images`, rounded to fp16; what is there is not computed.
 
         ValueError when the encoder learns: what it gives today is wrong tomorrow.
         """
@@ -47,53 +49,64 @@ class EmbeddingCache:
                 "--cache_sam keeps what SAM's image encoder gives, but the encoder learns; leave the flag out, or take "
                 "image_encoder out of --trainable"
             )
-        dtype = sam.prompt_encoder.no_mask_embed.weight.dtype
         places = [self._place(sam, one) for one in pixels]
-        found = [self._read(place, sam) for place in places]
+        shapes = sam.size.embedding_shapes
+        found = [_read(place, shapes) for place in places]
         missing = [k for k, embedding in enumerate(found) if embedding is None]
         self.hits += len(found) - len(missing)
         self.misses += len(missing)
         if missing:
-            computed = encode_images(sam, pixels[missing]).to(torch.float16)
-            for k, embedding in zip(missing, computed, strict=True):
-                found[k] = embedding
-                _write(embedding, places[k])
+            computed = encode_images(sam, pixels[missing]).map(lambda tensor: tensor.to(torch.float16))
+            for row, k in enumerate(missing):
+                found[k] = computed.map(lambda tensor, row=row: tensor[row : row + 1])
+                _write(found[k], places[k])
         if not found:
             return encode_images(sam, pixels)
-        return torch.stack([embedding.to(pixels.device, dtype) for embedding in found])
+        return Embeddings.cat(one.map(lambda tensor: tensor.to(pixels.device, sam.dtype)) for one in found)
 
-    def _place(self, sam: Sam, pixels: Tensor) -> Path:
+    def _place(self, sam: MaskModel, pixels: Tensor) -> Path:
         """The file of a picture (3, s, s)."""
         if not self._encoder:
             self._encoder = hash_encoder(sam)
         device = pixels.device.type
-        dtype = sam.prompt_encoder.no_mask_embed.weight.dtype
+        dtype = sam.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         folder = f"{self._encoder}_{str(dtype).removeprefix('torch.')}"
         return self.folder / folder / f"{_digest([pixels])}.safetensors"
 
-    def _read(self, path: Path, sam: Sam) -> Tensor | None:
-        """(E, g, g) fp16; None when it is not there. A damaged file is named, and made anew."""
-        shape = (sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
-        try:
-            with safe_open(path, framework="pt") as file:
-                embedding, metadata = file.get_tensor("embedding"), file.metadata() or {}
-        except FileNotFoundError:
-            return None
-        except (SafetensorError, OSError) as error:
-            return _tell(path, str(error))
-        if embedding.shape != shape or embedding.dtype != torch.float16:
-            return _tell(path, f"it holds {tuple(embedding.shape)} {embedding.dtype} instead of {shape} float16")
-        if metadata.get("crc32") != str(_crc(embedding)):
-            return _tell(path, "its checksum is wrong")
-        return embedding
+
+def _read(path: Path, shapes: Sequence[tuple[int, ...]]) -> Embeddings | None:
+    """One picture's, fp16; None when it is not there. A damaged file is named, and made anew."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors, metadata = [file.get_tensor(name) for name in _names(len(shapes))], file.metadata() or {}
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, OSError) as error:
+        return _tell(path, str(error))
+    for tensor, shape in zip(tensors, shapes, strict=True):
+        if tensor.shape != shape or tensor.dtype != torch.float16:
+            return _tell(path, f"it holds {tuple(tensor.shape)} {tensor.dtype} instead of {shape} float16")
+    if metadata.get("crc32") != str(_crc(tensors)):
+        return _tell(path, "its checksum is wrong")
+    image, *fine = (tensor[None] for tensor in tensors)
+    return Embeddings(image, tuple(fine))
 
 
-def hash_encoder(sam: Sam) -> str:
-    """Tells one image encoder from another: names, shapes, types and values of its weights."""
+def _names(number: int) -> list[str]:
+    """What the tensors of a file are called."""
+    return ["embedding", *(f"fine_{k}" for k in range(number - 1))]
+
+
+def hash_encoder(sam: MaskModel) -> str:
+    """Tells one image encoder from another: what it gives, names, shapes, types and values of its weights."""
     weights = sam.image_encoder.state_dict()
-    described = "".join(f"{name} {tuple(weights[name].shape)} {weights[name].dtype};" for name in sorted(weights))
+    # A SAM-HQ's encoder is a SAM's, weights and all, but more of it is kept.
+    family = sam.size.family if len(sam.size.embedding_shapes) > 1 else ""
+    described = family + "".join(
+        f"{name} {tuple(weights[name].shape)} {weights[name].dtype};" for name in sorted(weights)
+    )
     return _digest([weights[name] for name in sorted(weights)], described)
 
 
@@ -109,21 +122,25 @@ def _bytes(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-def _crc(tensor: Tensor) -> int:
-    return zlib.crc32(_bytes(tensor))
+def _crc(tensors: Iterable[Tensor]) -> int:
+    checksum = 0
+    for tensor in tensors:
+        checksum = zlib.crc32(_bytes(tensor), checksum)
+    return checksum
 
 
 def _tell(path: Path, reason: str) -> None:
     print(f"warning: {path} is damaged ({reason}); it is computed and written anew", file=sys.stderr, flush=True)
 
 
-def _write(embedding: Tensor, path: Path) -> None:
-    """Written beside its place and moved there whole, so that no process ever reads a half."""
+def _write(embeddings: Embeddings, path: Path) -> None:
+    """One picture's, written beside its place and moved there whole, so that no process ever reads a half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}.partial")
-    embedding = embedding.detach().cpu().contiguous()
+    tensors = [tensor[0].detach().cpu().contiguous() for tensor in embeddings.tensors]
+    named = dict(zip(_names(len(tensors)), tensors, strict=True))
     try:
-        save_file({"embedding": embedding}, unfinished, metadata={"crc32": str(_crc(embedding))})
+        save_file(named, unfinished, metadata={"crc32": str(_crc(tensors))})
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from segment_anything.modeling import PromptEncoder, Sam
+from segment_anything.modeling import PromptEncoder
 from torch import Tensor
 
+from sam_bridge.embeddings import Embeddings
 
-def decode_masks(sam: Sam, embeddings: Tensor, prompts: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+if TYPE_CHECKING:
+    from sam_bridge.base import MaskModel
+
+
+def decode_masks(sam: MaskModel, embeddings: Embeddings, prompts: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
     """One mask for each prompt: low-res logits (S, 4g, 4g) and predicted IoU (S,); S may be 0.
 
-    embeddings (B, E, g, g); prompts (S, E), each a sparse prompt of its own; image_of (S,) tells the image
-    that each prompt is about. The mask is SAM's single-mask output (mask token 0).
+    embeddings of B images; prompts (S, E), each a sparse prompt of its own; image_of (S,) tells the image that each
+    prompt is about. The mask is the single-mask output (mask token 0).
     """
-    # segment_anything cannot reshape zero prompts.
+    # No decoder can reshape zero prompts.
     if len(prompts) == 0:
-        side = 4 * embeddings.shape[-1]
+        side = sam.size.low_res
         return prompts.new_zeros(0, side, side), prompts.new_zeros(0)
-    # MaskDecoder repeats ONE image over all prompts. The dense prompt is added to the image per prompt, so
-    # the images go in there, and the image itself is zero: the same sum, for any number of images.
-    no_mask = sam.prompt_encoder.no_mask_embed.weight[0]
-    dense = (embeddings + no_mask[:, None, None]).index_select(0, image_of)
-    low_res, scores = sam.mask_decoder(
-        image_embeddings=torch.zeros_like(dense[:1]),
-        image_pe=dense_positions(sam.prompt_encoder).to(dense.dtype),
-        sparse_prompt_embeddings=prompts[:, None].to(dense.dtype),
-        dense_prompt_embeddings=dense,
-        multimask_output=False,
-    )
-    return low_res[:, 0], scores[:, 0]
+    return sam.decode(embeddings, prompts, image_of)
 
 
 def dense_positions(prompt_encoder: PromptEncoder) -> Tensor:

@@ -16,7 +16,7 @@ _BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError,
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Every tensor of a .safetensors, .bin, .pt or .pth file, by name, on the CPU.
+    """Every tensor of a .safetensors, .bin, .pt or .pth file, by name, on the CPU; SAM 2's are one level down.
 
     The tensors stay in the file until they are used, and are gone from memory when the last of them is let go.
     FileNotFoundError or ValueError name the file when it is missing, cut off, or no file of plain tensors.
@@ -32,6 +32,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is no file of weights, or only a part of one, or holds more than tensors; download it again"
         ) from error
+    if isinstance(weights, dict) and list(weights) == ["model"]:
+        weights = weights["model"]
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(
             f"{path} holds something else than named tensors; give a checkpoint's weights, as in sam_vit_h_4b8939.pth"

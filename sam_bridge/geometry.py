@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sam_bridge.sizes import PIXEL_MEAN, PIXEL_STD
+from sam_bridge.sizes import PIXEL_MEAN, PIXEL_STD, AnySize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,9 @@ class ImageSize:
     original: tuple[int, int]
     """(H, W) of the file, pixels."""
     resized: tuple[int, int]
-    """(h, w) with the longest side as long as SAM's square, before padding."""
+    """(h, w) in SAM's square: the longest side as long as the square, before padding, or the whole square."""
+    straight: bool = False
+    """Masks come back to the original size in one step (SAM 2), not by way of the square."""
 
     @staticmethod
     def of(original: tuple[int, int], image_size: int) -> ImageSize:
@@ -29,6 +31,23 @@ class ImageSize:
         scale = image_size / max(original)
         height, width = (max(1, int(side * scale + 0.5)) for side in original)
         return ImageSize(original=original, resized=(height, width))
+
+
+def prepare_pixels(image: np.ndarray, sam: AnySize) -> tuple[Tensor, ImageSize]:
+    """A picture (H, W, 3) uint8 RGB as the encoder of a SAM wants it: (3, s, s) float32."""
+    return {"pad": resize_and_pad, "squash": squash}[sam.geometry](image, sam.image_size)
+
+
+def squash(image: np.ndarray, image_size: int) -> tuple[Tensor, ImageSize]:
+    """(3, image_size, image_size) float32, whatever the aspect was.
+
+    Bilinear, averaging where it shrinks, unrounded, then normalised, as `sam2.utils.transforms` does.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    square = F.interpolate(pixels, (image_size, image_size), mode="bilinear", antialias=True)[0]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    size = ImageSize(original=image.shape[:2], resized=(image_size, image_size), straight=True)
+    return (square - mean) / std, size
 
 
 def resize_and_pad(image: np.ndarray, image_size: int) -> tuple[Tensor, ImageSize]:
@@ -49,8 +68,10 @@ def resize_and_pad(image: np.ndarray, image_size: int) -> tuple[Tensor, ImageSiz
 def to_original_size(low_res: Tensor, size: ImageSize, image_size: int) -> Tensor:
     """Low-res logits (N, h', w') -> mask logits (N, H, W) in fp32; N may be 0.
 
-    Bilinear to the padded square, padding cut off, bilinear to the picture's own size.
+    Bilinear to the padded square, padding cut off, bilinear to the picture's own size; or straight there.
     """
+    if size.straight:
+        return F.interpolate(low_res[:, None].float(), size.original, mode="bilinear")[:, 0]
     square = F.interpolate(low_res[:, None].float(), (image_size, image_size), mode="bilinear")
     height, width = size.resized
     return F.interpolate(square[..., :height, :width], size.original, mode="bilinear")[:, 0]
@@ -59,7 +80,7 @@ def to_original_size(low_res: Tensor, size: ImageSize, image_size: int) -> Tenso
 def masks_to_low_res(masks: np.ndarray, size: ImageSize, image_size: int, low_res: int) -> Tensor:
     """Target masks (N, H, W) bool -> (N, low_res, low_res) float32: share of each cell that is covered.
 
-    The way of `resize_and_pad`, then an area average; the padding is 0.
+    The way of `prepare_pixels`, then an area average; the padding is 0.
     """
     height, width = size.resized
     cells = np.zeros((len(masks), low_res, low_res), np.float32)

@@ -27,7 +27,7 @@ from lisa.released.survey import Source, Survey
 from lisa.released.tokenizer import ReleasedTokenizer, read_tokenizer
 from lisa.tokenization import IM_START, add_lisa_tokens
 from lisa.weights import POSITIONS
-from sam_bridge import SAM_PRESETS, SamSize, check_fit, measure_sam, read_tensors
+from sam_bridge import SAM_PRESETS, AnySize, check_fit, measure_sam, read_sam_weights
 
 NEW = ("text_hidden_fcs", "dense_prompt", "dense_image", "name_image", "look_state", "look_token")
 """Modules that a LLaVA which becomes a LISA has no weights for."""
@@ -68,7 +68,7 @@ class Released:
             raise ValueError(f"{self.home}/config.json is neither a released LISA's nor a LLaVA's")
         self.sources = [Source(path=file, rename=our_name) for file in weight_files(path)]
         if options.sam_weights:
-            self.sources.append(Source(path=Path(options.sam_weights), rename=_sam_name))
+            self.sources.append(Source(path=Path(options.sam_weights), rename=_sam_name, read=read_sam_weights))
         self.survey = Survey()
         self.survey.add(self.sources)
         self.survey.check_lora(path)
@@ -105,7 +105,7 @@ class Released:
         for source in self.sources:
             yield {
                 name: self._merged(name, tensor)
-                for stored, tensor in read_tensors(source.path).items()
+                for stored, tensor in source.read(source.path).items()
                 if isinstance(name := source.rename(stored), str)
             }
 
@@ -155,7 +155,7 @@ class Released:
         )
 
 
-def find_sam_size(wanted: str, folder: Path, weights: dict[str, Tensor]) -> SamSize:
+def find_sam_size(wanted: str, folder: Path, weights: dict[str, Tensor]) -> AnySize:
     """The preset or the file that is wanted, else the folder's sam_config.json, else what the weights' shapes say."""
     if wanted in SAM_PRESETS:
         return SAM_PRESETS[wanted]

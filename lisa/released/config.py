@@ -177,6 +177,7 @@ def seg_id(tokenizer: PreTrainedTokenizerBase, folder: Path) -> int:
 def _refuse_what_the_format_lacks(config: LisaConfig) -> None:
     vlm = config.vlm_config
     for reason, wrong in {
+        "a mask decoder that is not SAM's": config.sam_size.family != "sam",
         "a backbone that is no LLaVA": vlm.model_type != "llava",
         "a language model that is no Llama": getattr(vlm.text_config, "model_type", "") != "llama",
         "a vision tower that is no CLIP": vlm.vision_config.model_type != "clip_vision_model",

@@ -20,6 +20,7 @@ class Source:
 
     path: Path
     rename: Callable[[str], str | LoraName | None]
+    read: Callable[[Path], dict[str, Tensor]] = read_tensors
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,7 @@ class Survey:
     def add(self, sources: Iterable[Source]) -> None:
         """Note everything in the files. ValueError for a weight that is there twice."""
         for source in sources:
-            for stored, tensor in read_tensors(source.path).items():
+            for stored, tensor in source.read(source.path).items():
                 name = source.rename(stored)
                 if stored.endswith(INV_FREQ):
                     self.inv_freq = {"dtype": str(tensor.dtype).removeprefix("torch."), "values": tensor.tolist()}

@@ -80,8 +80,8 @@ def small_config(tokenizer: PreTrainedTokenizerFast, *, tied: bool = True, **cha
         vision_feature_select_strategy="default",
         tie_word_embeddings=tied,
     )
-    wanted = {"template": "plain", "model_max_length": 256} | changes
-    return LisaConfig(vlm_config=vlm, sam=SAM_SIZE, seg_token_id=tokenizer.get_vocab()[SEG], **wanted)
+    wanted = {"template": "plain", "model_max_length": 256, "sam": SAM_SIZE} | changes
+    return LisaConfig(vlm_config=vlm, seg_token_id=tokenizer.get_vocab()[SEG], **wanted)
 
 
 def small_image_processor() -> CLIPImageProcessor:

@@ -223,7 +223,7 @@ def test_dense_logits_are_the_prompt_times_the_embedding_at_each_place():
     masks = model.masks_from_states(torch.randn(2, 32), torch.tensor([0, 2]), batch.sam_pixels)
     logits = model.dense_logits(masks)
     query = model.dense_prompt(masks.prompts)[1]
-    place = model.dense_image(masks.embeddings)[1, :, 2, 3]
+    place = model.dense_image(masks.embeddings.image)[1, :, 2, 3]
     assert logits.shape == (2, 4, 4)
     assert logits[1, 2, 3].item() == pytest.approx((query @ place).item() / 32**0.5, rel=1e-4)
 

@@ -197,7 +197,7 @@ def test_frozen_parts_are_in_eval_mode_and_without_graph(tmp_path):
     assert model.sam.mask_decoder.training
     batch = small_lisa(**ALL_LOSSES)[1]([picture(24, 32)], [[ask("Where?")]])
     assert not model.backbone.image_tokens(batch.pixel_values).requires_grad
-    assert not model.sam_embeddings(batch.sam_pixels).requires_grad
+    assert not model.sam_embeddings(batch.sam_pixels).image.requires_grad
 
 
 def test_a_profile_of_some_steps_is_written_beside_the_run_and_changes_nothing(tmp_path, capsys):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sam_bridge import SamSize, build_sam
+from sam_bridge import Sam2Size, SamHqSize, SamSize, build_sam
 
 torch.set_num_threads(1)
 
@@ -20,6 +20,24 @@ SIZE = SamSize(
     iou_width=16,
 )
 
+SIZES = {
+    "sam": SIZE,
+    "sam_hq": SamHqSize(**vars(SIZE)),
+    "sam2": Sam2Size(
+        image_size=64,
+        widths=(8, 16, 32, 64),
+        blocks=(1, 1, 2, 1),
+        heads=(1, 2, 4, 8),
+        windows=(4, 4, 3, 2),
+        global_blocks=(3,),
+        prompt_width=32,
+        decoder_heads=2,
+        decoder_mlp=32,
+        iou_width=16,
+    ),
+}
+"""Every kind of mask model, 64 px, grid 4, low-res 16."""
+
 
 @pytest.fixture(scope="session")
 def size() -> SamSize:
@@ -36,3 +54,19 @@ def sam():
         if "rel_pos" in name or "pos_embed" in name:  # these start at 0, which would hide that they are used
             torch.nn.init.normal_(parameter, std=0.5)
     return sam
+
+
+@pytest.fixture(scope="session", params=list(SIZES))
+def decoder(request):
+    """Each kind of mask model with random weights in every part; shared, so whoever changes it copies it."""
+    return randomised(build_sam(SIZES[request.param]))
+
+
+def randomised(model):
+    """Some weights start at 0 or 1, which would hide that they are used."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            scale = 0.1 if parameter.ndim == 1 else max(1, parameter[0].numel()) ** -0.5
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return model.eval()

@@ -118,7 +118,7 @@ def test_a_file_that_is_no_dict_of_tensors_is_refused_by_its_name(tmp_path, sam,
     elif content == "list":
         torch.save([torch.ones(1)], path)
     elif content == "nested":
-        torch.save({"model": sam.state_dict()}, path)
+        torch.save({"model": sam.state_dict(), "epoch": 1}, path)
     elif content == "pickle":
         path.write_bytes(pickle.dumps(zipfile.ZipFile))
     else:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sam_bridge import build_sam, decode_masks, encode_images
+from sam_bridge import Embeddings, build_sam, decode_masks, encode_images
 
 
 def loop_of_the_package(sam, embeddings, prompts, image_of):
@@ -30,17 +30,21 @@ def test_all_images_in_one_call_are_the_images_one_by_one(sam, image_of):
     prompts = torch.randn(len(image_of), 32, generator=generator)
     image_of = torch.tensor(image_of)
     with torch.no_grad():
-        masks, scores = decode_masks(sam, embeddings, prompts, image_of)
+        masks, scores = decode_masks(sam, Embeddings(embeddings), prompts, image_of)
         expected_masks, expected_scores = loop_of_the_package(sam, embeddings, prompts, image_of)
     assert masks.shape == (len(prompts), 16, 16)
     torch.testing.assert_close(masks, expected_masks, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(scores, expected_scores, rtol=1e-5, atol=1e-5)
 
 
+def in_one_call(sam, embeddings, prompts, image_of):
+    return decode_masks(sam, Embeddings(embeddings), prompts, image_of)
+
+
 def test_gradients_reach_prompts_and_embeddings_as_in_the_loop(sam):
     embeddings, prompts = torch.randn(2, 32, 4, 4), torch.randn(3, 32)
     gradients = []
-    for decode in (decode_masks, loop_of_the_package):
+    for decode in (in_one_call, loop_of_the_package):
         own = embeddings.clone().requires_grad_(True), prompts.clone().requires_grad_(True)
         masks, _ = decode(sam, *own, torch.tensor([0, 1, 1]))
         masks.square().sum().backward()
@@ -54,7 +58,10 @@ def test_gradients_reach_prompts_and_embeddings_as_in_the_loop(sam):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_no_prompts_give_no_masks(sam, dtype):
     masks, scores = decode_masks(
-        sam, torch.randn(2, 32, 4, 4, dtype=dtype), torch.zeros(0, 32, dtype=dtype), torch.zeros(0, dtype=torch.long)
+        sam,
+        Embeddings(torch.randn(2, 32, 4, 4, dtype=dtype)),
+        torch.zeros(0, 32, dtype=dtype),
+        torch.zeros(0, dtype=torch.long),
     )
     assert (masks.shape, scores.shape) == ((0, 16, 16), (0,))
     assert masks.dtype == scores.dtype == dtype
@@ -62,7 +69,7 @@ def test_no_prompts_give_no_masks(sam, dtype):
 
 def test_no_prompts_and_no_images_give_no_masks(sam):
     embeddings = encode_images(sam, torch.zeros(0, 3, 64, 64))
-    assert embeddings.shape == (0, 32, 4, 4)
+    assert embeddings.image.shape == (0, 32, 4, 4)
     masks, _ = decode_masks(sam, embeddings, torch.zeros(0, 32), torch.zeros(0, dtype=torch.long))
     assert masks.shape == (0, 16, 16)
 
@@ -86,7 +93,7 @@ def test_embeddings_are_those_of_the_package(sam):
     pixels = torch.randn(3, 3, 64, 64)
     with torch.no_grad():
         expected = torch.cat([sam.image_encoder(one[None]) for one in pixels])
-        torch.testing.assert_close(encode_images(sam, pixels), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(encode_images(sam, pixels).image, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

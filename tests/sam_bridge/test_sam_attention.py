@@ -28,7 +28,7 @@ def test_embeddings_are_the_packages_whatever_the_size_of_the_pieces(restless, p
     side = restless.image_encoder.img_size
     pixels = torch.randn(3, 3, side, side)
     with torch.no_grad():
-        ours, theirs = encode_images(restless, pixels), encode_images(as_the_package(restless), pixels)
+        ours, theirs = encode_images(restless, pixels).image, encode_images(as_the_package(restless), pixels).image
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -37,7 +37,7 @@ def test_the_fused_attention_of_a_gpu_gives_the_same(restless, monkeypatch):
     side = restless.image_encoder.img_size
     pixels = torch.randn(2, 3, side, side)
     with torch.no_grad():
-        ours, theirs = encode_images(restless, pixels), encode_images(as_the_package(restless), pixels)
+        ours, theirs = encode_images(restless, pixels).image, encode_images(as_the_package(restless), pixels).image
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -46,7 +46,7 @@ def test_gradients_are_the_packages(restless):
     pixels = torch.randn(2, 3, side, side)
     other = as_the_package(restless)
     for sam in (restless, other):
-        encode_images(sam, pixels).square().mean().backward()
+        encode_images(sam, pixels).image.square().mean().backward()
     expected = dict(other.image_encoder.named_parameters())
     for name, one in restless.image_encoder.named_parameters():
         torch.testing.assert_close(one.grad, expected[name].grad, rtol=1e-3, atol=1e-5)
