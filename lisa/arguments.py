@@ -42,7 +42,7 @@ class TrainArgs:
 
     # Model
     version: str = "tiny"
-    """What to start from: "tiny" builds a small model from nothing; else the folder or hub id of a LLaVA model, or of a LISA, ours or a released one, to fine-tune."""
+    """What to start from: "tiny" builds a small LLaVA from nothing, and tiny-siglip, tiny-paligemma, tiny-smolvlm, tiny-qwen-vl models of other families; else the folder or hub id of a vision-language model (docs/backbones.md), or of a LISA, ours or a released one, to fine-tune."""
     sam: str = "auto"
     """The mask decoder: vit_h, vit_l, vit_b, tiny (SAM), hq_vit_h, hq_vit_l, hq_vit_b, tiny-hq (SAM-HQ), sam2_large, sam2_base_plus, sam2_small, sam2_tiny, tiny-sam2 (SAM 2 and 2.1), or a file like a released model's sam_config.json; auto reads it off the weights of --vision_pretrained."""
     vision_tower: str = ""
@@ -255,7 +255,7 @@ class TrainArgs:
                 "--optimizer muon needs whole matrices in full precision: add --zero_stage 0 and "
                 "--precision fp32 or bf16_mixed, or use --optimizer adamw"
             )
-        if self.eval_only and self.version == "tiny":
+        if self.eval_only and self.version in PRESETS:
             raise ValueError("--eval_only validates a trained model: give its folder with --version")
         if self.eval_only and self.no_eval:
             raise ValueError("--eval_only validates and --no_eval does not; choose one")
@@ -325,7 +325,10 @@ TINY = TrainArgs(
     save_dtype="fp16",
 )
 
-PRESETS = {"tiny": TINY}
+PRESETS = {"tiny": TINY} | {
+    name: replace(TINY, version=name, exp_name=name)
+    for name in ("tiny-siglip", "tiny-paligemma", "tiny-smolvlm", "tiny-qwen-vl")
+}
 
 
 def parse(argv: Sequence[str] | None = None) -> TrainArgs:

@@ -41,6 +41,8 @@ class Alone:
     """(n, t) int64: places of their tokens among the m; a conversation's first one where it has no more."""
     kept: Tensor
     """(m,) int64: which of the n * t are tokens."""
+    allowed: Tensor | None = None
+    """(n, 1, t, t) bool: what each token may look at; None is all that comes before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +58,11 @@ class Layout:
     def of(cls, rows: Rows, pictures: bool = True) -> Layout:
         """The layout of packed or unpacked rows; without `pictures` only words are read."""
         segments = rows.segments.cpu()
+        full = torch.zeros_like(segments, dtype=torch.bool) if rows.full is None else rows.full.cpu()
         read = segments != PADDING
         if not pictures:
             read &= rows.image_index.cpu() < 0
-        shared, alone, places, places_alone = [], [], [], []
+        shared, alone, places, places_alone, full_alone = [], [], [], [], []
         for row, in_row in enumerate(read):
             own = segments[row, in_row]
             here = row * segments.shape[1] + in_row.nonzero()[:, 0]
@@ -70,8 +73,9 @@ class Layout:
             else:
                 alone += lengths
                 places_alone.append(here)
+                full_alone.append(full[row, in_row])
         line = torch.cat([torch.arange(0), *places, *places_alone])
-        side_by_side = _side_by_side(alone, rows.segments.device) if alone else None
+        side_by_side = _side_by_side(alone, torch.cat(full_alone), rows.segments.device) if alone else None
         return cls(places=line.to(rows.segments.device), shared=tuple(shared), alone=side_by_side)
 
 
@@ -81,18 +85,24 @@ def _allowed(segments: Tensor) -> Tensor:
     return ((key == 0) | (key == query)).tril()
 
 
-def _side_by_side(lengths: list[int], device: torch.device) -> Alone:
+def _side_by_side(lengths: list[int], full: Tensor, device: torch.device) -> Alone:
+    """Conversations of so many tokens each; full (m,) bool tells which are read with full attention."""
     steps = torch.arange(max(lengths))
     length = torch.tensor(lengths)[:, None]
     first = length.cumsum(0) - length
     is_token = steps < length
     own = first + steps * is_token
-    return Alone(own=own.to(device), kept=is_token.flatten().nonzero()[:, 0].to(device))
+    allowed = None
+    if full.any():
+        full = full[own] & is_token
+        causal = torch.ones(len(steps), len(steps), dtype=torch.bool).tril()
+        allowed = (causal | (full[:, None, :] & full[:, :, None]))[:, None].to(device)
+    return Alone(own=own.to(device), kept=is_token.flatten().nonzero()[:, 0].to(device), allowed=allowed)
 
 
 Read = Callable[[Tensor, Tensor, Tensor, "Tensor | None", float], Tensor]
-"""query (B, H, q, d), key and value (B, H, k, d), allowed (q, k) bool or None for "not what comes later", scaling ->
-(B, H, q, d)."""
+"""query (B, H, q, d), key and value (B, H, k, d), allowed (..., q, k) bool or None for "not what comes later",
+scaling -> (B, H, q, d)."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float, read: Read) -> Tensor:
@@ -120,7 +130,7 @@ def _attend_alone(query: Tensor, key: Tensor, value: Tensor, alone: Alone, scali
     by_conversation = (
         (x.index_select(1, own) if padded else x).unflatten(1, (n, t)).transpose(0, 1) for x in (query, key, value)
     )
-    given = read(*by_conversation, None, scaling).transpose(1, 2).flatten(0, 1)
+    given = read(*by_conversation, alone.allowed, scaling).transpose(1, 2).flatten(0, 1)
     return given.index_select(0, alone.kept) if padded else given
 
 

@@ -10,8 +10,8 @@ def compile_parts(model: LisaModel, backend: str = "inductor") -> None:
 
     Attention over packed rows is left out: its blocks have other sizes in every batch.
     """
-    parts = model.backbone.parts()
-    mlps = [module for name, module in parts["language_model"].named_modules() if name.endswith(".mlp")]
-    for module in [*parts["vision_tower"].encoder.layers, *model.sam.image_encoder.blocks, *mlps]:
+    backbone = model.backbone
+    mlps = [module for name, module in backbone.language_model.named_modules() if name.endswith(".mlp")]
+    for module in [*backbone.tower_layers(), *model.sam.image_encoder.blocks, *mlps]:
         # The numbers of pictures and tokens differ from batch to batch.
         module.compile(dynamic=True, backend=backend)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 SEG = "[SEG]"
@@ -58,6 +58,12 @@ class Template:
     assistant: tuple[str, str]
     first_user: tuple[str, str] = ("", "")
     later_user: str = ""
+
+    def ending(self, bos: str | None, eos: str) -> Template:
+        """The same, where a tokenizer writes beginning and end of a sentence in another way than <s> and </s>."""
+        before, after = self.assistant
+        later = self.later_user.replace("<s>", bos or "")
+        return replace(self, assistant=(before, after.replace("</s>", eos)), later_user=later)
 
 
 @dataclass(frozen=True)

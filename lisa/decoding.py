@@ -27,7 +27,7 @@ class Decoding:
     slots: Tensor
     """(R, Q) int64: the segment of each slot, PADDING where the row has fewer conversations or one is done."""
     positions: Tensor
-    """(R, Q) int64: position of the next token."""
+    """(R, Q) int64, or (R, Q, axes): position of the next token."""
     state: Tensor
     """(R, Q, D): last hidden state of each slot; it predicts the next token."""
     cache: DynamicCache = field(default_factory=DynamicCache)
@@ -61,7 +61,7 @@ def prefill(model: LisaModel, rows: Rows, image_tokens: Tensor, cache: DynamicCa
     return Decoding(
         segments=rows.segments,
         slots=slots,
-        positions=rows.positions.gather(1, last) + 1,
+        positions=rows.positions[torch.arange(len(last), device=last.device)[:, None], last] + 1,
         state=hidden.gather(1, (last - known)[..., None].expand(-1, -1, hidden.shape[-1])),
         cache=cache,
     )

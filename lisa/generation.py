@@ -45,7 +45,7 @@ class Predictor:
         """
         model = self.model
         batch = self.processor(images, conversations).to(model.device)
-        decoding = prefill(model, batch.rows, model.backbone.image_tokens(batch.pixel_values))
+        decoding = prefill(model, batch.rows, model.image_tokens(batch))
         said = decode(model, decoding, self.processor.tokenizer.eos_token_id, max_new_tokens, on_token)
         states = [state for one in said for state in one.seg_states]
         image_of_conversation = torch.repeat_interleave(batch.offset.diff())
@@ -66,7 +66,7 @@ class Predictor:
         """
         batch = self.processor(images, conversations).to(self.model.device)
         model = self.model
-        hidden = model.hidden_states(batch.rows, model.backbone.image_tokens(batch.pixel_values))
+        hidden = model.hidden_states(batch.rows, model.image_tokens(batch))
         positions = seg_positions(batch.rows, model.config.seg_token_id, model.config.seg_state)
         given = [conversation for group in conversations for conversation in group]
         texts = [conversation.turns[-1].text for conversation in given]

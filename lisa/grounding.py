@@ -21,12 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import BaseImageProcessor
 
 from lisa.tokenization import IGNORE_INDEX
 
@@ -102,7 +99,8 @@ def states_on_the_way(rows: Rows, seg_token_id: int) -> tuple[Tensor, Tensor, Te
 def looking_loss(scores: Tensor, coverage: Tensor) -> Tensor:
     """Kullback-Leibler divergence from where the target is to where a state looks, per state: (N,).
 
-    scores (N, P) logits over the image tokens; coverage (N, P) of the state's target. 0 where no token is covered.
+    scores (N, P) logits over the image tokens, the lowest number where there is none; coverage (N, P) of the state's
+    target. 0 where no token is covered.
     """
     return F.kl_div(scores.log_softmax(1), _shares(coverage), reduction="none").sum(1)
 
@@ -117,36 +115,9 @@ def measure_pointing(model: LisaModel, batches: Iterable[Batch]) -> float:
     """Share of the names, over all batches, whose best image token lies on the thing; NaN without names."""
     right = [
         pointing_accuracy(
-            model.place_scores(model.backbone.image_tokens(batch.pixel_values), batch.names),
+            model.place_scores(model.image_tokens(batch), batch),
             batch.targets.coverage[batch.names.mask_index],
         )
         for batch in (batch.to(model.device) for batch in batches)
     ]
     return torch.cat(right).float().mean().item()
-
-
-def tower_coverage(masks: np.ndarray, image_processor: BaseImageProcessor, grid: int) -> Tensor:
-    """Masks (N, H, W) bool as the vision tower sees the picture: (N, grid * grid) share covered, N may be 0.
-
-    Follows the image processor's resize (to a fixed size, or shortest edge and centre crop).
-    """
-    cells = np.zeros((len(masks), grid * grid), np.float32)
-    for mask, cell in zip(masks, cells, strict=True):
-        seen = _as_the_tower_sees(mask.astype(np.float32), image_processor)
-        cell[:] = cv2.resize(seen, (grid, grid), interpolation=cv2.INTER_AREA).ravel()
-    return torch.from_numpy(cells)
-
-
-def _as_the_tower_sees(mask: np.ndarray, image_processor: BaseImageProcessor) -> np.ndarray:
-    size = image_processor.size
-    if "shortest_edge" not in size:
-        return cv2.resize(mask, (size["width"], size["height"]), interpolation=cv2.INTER_AREA)
-    height, width = mask.shape
-    scale = size["shortest_edge"] / min(height, width)
-    resized = cv2.resize(mask, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-    if not image_processor.do_center_crop:
-        return resized
-    crop = image_processor.crop_size
-    top = (resized.shape[0] - crop["height"]) // 2
-    left = (resized.shape[1] - crop["width"]) // 2
-    return resized[top : top + crop["height"], left : left + crop["width"]]

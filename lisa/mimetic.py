@@ -8,19 +8,28 @@ Self-Attention Layers").
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 
 @torch.no_grad()
 def mimetic_start(tower: nn.Module) -> None:
-    """Set positions and attention of a CLIP tower in place; draws from torch's generator."""
-    positions = tower.embeddings.position_embedding.weight  # (1 + P, C), the class token first
-    side = round((len(positions) - 1) ** 0.5)
-    positions[1:] = sine_positions(side, positions.shape[1])
+    """Set attention and, where they are learned, positions of a tower in place; draws from torch's generator."""
+    if hasattr(tower, "embeddings"):
+        positions = tower.embeddings.position_embedding.weight  # (P, C), or (1 + P, C) with a class token first
+        side = math.isqrt(len(positions))
+        positions[-(side**2) :] = sine_positions(side, positions.shape[1])
     for layer in tower.modules():
         if hasattr(layer, "q_proj"):
-            _mimetic_attention(layer)
+            _mimetic_attention(layer.num_heads, *(part.weight for part in _parts(layer)))
+        elif hasattr(layer, "qkv"):
+            _mimetic_attention(layer.num_heads, *layer.qkv.weight.chunk(3), layer.proj.weight)
+
+
+def _parts(layer: nn.Module) -> tuple[nn.Linear, ...]:
+    return layer.q_proj, layer.k_proj, layer.v_proj, layer.out_proj
 
 
 def sine_positions(side: int, width: int) -> Tensor:
@@ -31,17 +40,18 @@ def sine_positions(side: int, width: int) -> Tensor:
     return torch.cat([wave(phase) for phase in phases for wave in (torch.sin, torch.cos)], dim=1)
 
 
-def _mimetic_attention(layer: nn.Module) -> None:
-    """The paper's constants: 0.7 identity and 0.7 noise for query-key, -0.4 and 0.4 for value-output."""
-    width, heads = layer.q_proj.in_features, layer.num_heads
+def _mimetic_attention(heads: int, query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> None:
+    """Matrices (C, C), set by the paper's constants: 0.7 identity and 0.7 noise for query-key, -0.4 and 0.4 for
+    value-output."""
+    width = query.shape[1]
     for head in range(heads):
         rows = slice(head * width // heads, (head + 1) * width // heads)
         left, right = _square_roots(_near_identity(width, noise=0.7, identity=0.7))
-        layer.q_proj.weight[rows] = left.T[: width // heads]
-        layer.k_proj.weight[rows] = right.T[: width // heads]
+        query[rows] = left.T[: width // heads]
+        key[rows] = right.T[: width // heads]
     left, right = _square_roots(_near_identity(width, noise=0.4, identity=-0.4))
-    layer.v_proj.weight.copy_(right.T)
-    layer.out_proj.weight.copy_(left)
+    value.copy_(right.T)
+    out.copy_(left)
 
 
 def _near_identity(width: int, noise: float, identity: float) -> Tensor:

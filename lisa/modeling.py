@@ -139,13 +139,13 @@ class LisaModel(PreTrainedModel):
         of things, the second from the questions and answers as they are, read without the picture.
         """
         if stage == "vision":
-            image_tokens = self.backbone.image_tokens(batch.pixel_values)
+            image_tokens = self.image_tokens(batch)
             embeddings = self.sam_embeddings(batch.sam_pixels)
             terms = {"ground": self._naming_by_tokens(image_tokens, batch)}
             return self._weigh(terms | {"ground_sam": self._naming_by_sam(embeddings, batch.names.image_of, batch)})
         reads_pictures = stage == "answers"
         plan = (batch.plan if reads_pictures else None) or self._plan(batch, reads_pictures)
-        image_tokens = self.backbone.image_tokens(batch.pixel_values) if reads_pictures else None
+        image_tokens = self.image_tokens(batch) if reads_pictures else None
         line = self.line_states(batch.rows, plan.layout, image_tokens)
         embeddings = self.sam_embeddings(batch.sam_pixels.index_select(0, plan.images))
         masks = self.masks_from_embeddings(line.index_select(0, plan.seg), plan.row_of, embeddings)
@@ -178,6 +178,10 @@ class LisaModel(PreTrainedModel):
             used = used + self.dense_logits(masks).sum()
         return 0 * used
 
+    def image_tokens(self, batch: Batch) -> Tensor:
+        """(B, P, D): what the language model reads for each picture; those with fewer tokens than P end in zeros."""
+        return self.backbone.image_tokens(batch.pixel_values, batch.shapes)
+
     def hidden_states(self, rows: Rows, image_tokens: Tensor) -> Tensor:
         """Last hidden state of every token: (R, L, D); image_tokens is (B, P, D)."""
         layout = Layout.of(rows)
@@ -191,13 +195,13 @@ class LisaModel(PreTrainedModel):
         """
         embeds = self.backbone.embed(rows.input_ids) if image_tokens is None else self.embed_rows(rows, image_tokens)
         line = embeds.flatten(0, 1).index_select(0, layout.places)
-        positions = rows.positions.flatten().index_select(0, layout.places)
+        positions = rows.positions.flatten(0, 1).index_select(0, layout.places)
         states = self.backbone.run_line(line[None], positions[None], layout)[0]
         return backward_is("language model, backward", states)
 
     def embed_rows(self, rows: Rows, image_tokens: Tensor) -> Tensor:
         """(R, L, D): word embeddings, with the picture's tokens where it stands."""
-        words = self.backbone.embed(rows.input_ids)
+        words = F.pad(self.backbone.embed(rows.input_ids), (0, image_tokens.shape[-1] - self.backbone.width))
         places = rows.image_of_row[:, None] * image_tokens.shape[1] + rows.image_index.clamp_min(0)
         pictures = _repeat(image_tokens.flatten(0, 1), places.flatten()).view_as(words)
         return torch.where((rows.image_index >= 0)[..., None], pictures.to(words.dtype), words)
@@ -272,13 +276,17 @@ class LisaModel(PreTrainedModel):
         places = _repeat(self.dense_image(masks.embeddings.image), masks.row_of)
         return torch.einsum("se,seyx->syx", queries, places).float() / queries.shape[-1] ** 0.5
 
-    def place_scores(self, image_tokens: Tensor, names: Names) -> Tensor:
-        """(M, P): how well each token of its picture fits each name; image_tokens is (B, P, D)."""
-        return word_scores(self._words_said(image_tokens)[names.image_of], names.words, names.real)
+    def place_scores(self, image_tokens: Tensor, batch: Batch) -> Tensor:
+        """(M, P): how well each token of its picture fits each name of the batch; image_tokens is (B, P, D)."""
+        names = batch.names
+        image_tokens = image_tokens[..., : self.backbone.width]
+        scores = word_scores(self._words_said(image_tokens)[names.image_of], names.words, names.real)
+        return _hide_padding(scores, batch.rows.image_tokens_of(len(batch.sizes))[names.image_of])
 
     def _naming_by_tokens(self, image_tokens: Tensor, batch: Batch) -> Tensor:
         """What the image tokens (B, P, D) say of the things that have a name."""
         names = batch.names
+        image_tokens = image_tokens[..., : self.backbone.width]
         things = token_of_thing(_repeat(image_tokens, names.image_of), batch.targets.coverage[names.mask_index])
         return self._naming_loss(things, names)
 
@@ -297,9 +305,10 @@ class LisaModel(PreTrainedModel):
         """Where the states of the answers look, among the tokens of their picture; 0 without [SEG]."""
         row, column, mask = states_on_the_way(batch.rows, self.config.seg_token_id)
         looks = self.look_state(hidden[row, column])
-        tokens = self.look_token(self.backbone.final_norm(image_tokens))
-        tokens = _repeat(tokens, batch.rows.image_of_row[row])
-        scores = torch.einsum("nd,npd->np", looks, tokens).float() / LOOK_WIDTH**0.5
+        tokens = self.look_token(self.backbone.final_norm(image_tokens[..., : self.backbone.width]))
+        picture_of = batch.rows.image_of_row[row]
+        scores = torch.einsum("nd,npd->np", looks, _repeat(tokens, picture_of)).float() / LOOK_WIDTH**0.5
+        scores = _hide_padding(scores, batch.rows.image_tokens_of(len(batch.sizes))[picture_of])
         return mean_over_masks([looking_loss(scores, batch.targets.coverage[mask])])
 
     def _words_said(self, image_tokens: Tensor) -> Tensor:
@@ -324,6 +333,12 @@ def _in_rows(line: Tensor, layout: Layout, rows: Rows) -> Tensor:
     """(N, D) -> (R, L, D), 0 at padding."""
     places = line.new_zeros(rows.labels.numel(), line.shape[-1])
     return places.index_copy(0, layout.places, line).view(*rows.labels.shape, -1)
+
+
+def _hide_padding(scores: Tensor, counts: Tensor) -> Tensor:
+    """Scores (N, P) of image tokens, the lowest number beyond the counts (N,)."""
+    beyond = torch.arange(scores.shape[1], device=scores.device) >= counts[:, None]
+    return scores.masked_fill(beyond, torch.finfo(scores.dtype).min)
 
 
 def _repeat(per_picture: Tensor, picture_of: Tensor) -> Tensor:

@@ -31,11 +31,13 @@ class Rows:
     image_index: Tensor
     """(R, L) int64: image token of the row's image, -1 for text."""
     positions: Tensor
-    """(R, L) int64."""
+    """(R, L) int64, or (R, L, axes)."""
     segments: Tensor
     """(R, L) int64: 0 prefix, k conversation k of the row, -1 padding."""
     image_of_row: Tensor
     """(R,) int64."""
+    full: Tensor | None = None
+    """(R, L) bool: tokens that see all such tokens of their segment, also later ones; None where there are none."""
 
     def attention_bias(self, dtype: torch.dtype) -> Tensor:
         """(R, 1, L, L): 0 where a token may look, the lowest number where it may not.
@@ -47,16 +49,27 @@ class Rows:
         causal = torch.ones(length, length, dtype=torch.bool, device=self.segments.device).tril()
         # Padding attends to itself, since a row that may look nowhere gives NaN.
         allowed = causal & ((key == 0) | (key == query)) & ((key != PADDING) | (query == PADDING))
+        if self.full is not None:
+            allowed |= self.full[:, None, :] & self.full[:, :, None] & (key == query)
         bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
         return bias.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+
+    def image_tokens_of(self, num_images: int) -> Tensor:
+        """(B,) int64: how many image tokens each image has, 0 for one that no row is about."""
+        in_row = self.image_index.amax(1) + 1
+        return torch.zeros(num_images, dtype=torch.int64, device=in_row.device).scatter_reduce_(
+            0, self.image_of_row, in_row, "amax"
+        )
 
 
 def common_prefix_length(conversations: Sequence[EncodedConversation]) -> int:
     """Tokens that all conversations begin with, and whose successors are not yet learned.
 
     It ends one token before the first learned one, so that the state which predicts a learned token always
-    belongs to one conversation only.
+    belongs to one conversation only. Where the picture sees the question, nothing is common.
     """
+    if any(conversation.full for conversation in conversations):
+        return 0
     shortest = min(len(conversation) for conversation in conversations)
     first = conversations[0]
     length = shortest
@@ -89,7 +102,8 @@ def pack_rows(images: Sequence[Sequence[EncodedConversation]], packing: bool, pa
         else torch.zeros(0, 1, dtype=torch.int64)
         for name, value in fill.items()
     }
-    return Rows(**padded, image_of_row=torch.tensor(image_of_row, dtype=torch.int64))
+    full = pad_sequence([row["full"] for row in rows], batch_first=True) if rows else padded["segments"] == 0
+    return Rows(**padded, image_of_row=torch.tensor(image_of_row, dtype=torch.int64), full=full if full.any() else None)
 
 
 def _row(group: Sequence[EncodedConversation]) -> dict[str, Tensor]:
@@ -100,6 +114,11 @@ def _row(group: Sequence[EncodedConversation]) -> dict[str, Tensor]:
         "input_ids": torch.cat([c.input_ids[start:end] for c, start, end, _ in parts]),
         "labels": torch.cat([c.labels[start:end] for c, start, end, _ in parts]),
         "image_index": torch.cat([c.image_index[start:end] for c, start, end, _ in parts]),
-        "positions": torch.cat([torch.arange(start, end) for _, start, end, _ in parts]),
+        "positions": torch.cat([_positions(c)[start:end] for c, start, end, _ in parts]),
         "segments": torch.cat([torch.full((end - start,), k) for _, start, end, k in parts]),
+        "full": torch.cat([torch.arange(start, end) < c.full for c, start, end, _ in parts]),
     }
+
+
+def _positions(conversation: EncodedConversation) -> Tensor:
+    return torch.arange(len(conversation)) if conversation.positions is None else conversation.positions

@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, BaseImageProcessor, PreTrainedTokenizerBase
 
-from lisa.backbones import tokens_per_image
+from lisa.backbones import picture_reader
 from lisa.config import LisaConfig
 from lisa.conversation import Conversation
-from lisa.grounding import tower_coverage
 from lisa.packing import Rows, pack_rows
+from lisa.pictures import PictureText, Shape, coverage
 from lisa.plan import Plan
-from lisa.tokenization import ConversationTokenizer
+from lisa.tokenization import ConversationTokenizer, EncodedConversation
 from sam_bridge import ImageSize, masks_to_low_res, prepare_pixels
 
 SENTENCEPIECE = "sentencepiece.model"
@@ -38,7 +39,8 @@ class Targets:
     counts: tuple[Tensor, ...]
     """B tensors (H_b, W_b) bool, false in ignore regions; empty likewise."""
     coverage: Tensor | None
-    """(S, P) float: share of each image token's patch that the mask covers; only for losses that read it."""
+    """(S, P) float: share of each image token's part of the picture that the mask covers, P being that of the picture
+    with the most tokens; only for losses that read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +65,12 @@ class Batch:
     offset: Tensor
     """(B + 1,) int64."""
     pixel_values: Tensor
-    """(B, 3, s, s) float: for the vision tower."""
+    """(B, 3, s, s) float: for the vision tower; some families have tiles (N, 3, s, s) or patches (N, C) instead."""
     sam_pixels: Tensor
     """(B, 3, t, t) float: for SAM."""
     sizes: tuple[ImageSize, ...]
+    shapes: tuple[Shape, ...] = ()
+    """What the vision tower must know of each picture besides its pixels."""
     targets: Targets | None = None
     names: Names | None = None
     plan: Plan | None = None
@@ -113,13 +117,16 @@ class LisaProcessor:
         self.image_processor = image_processor
         self.packing = packing
         self.sentencepiece = sentencepiece
+        self.pictures = picture_reader(config.vlm_config, image_processor, tokenizer)
         self.text = ConversationTokenizer(
             tokenizer=tokenizer,
             template=config.template,
-            tokens_per_image=tokens_per_image(config.vlm_config),
+            tokens_per_image=self.pictures.tokens_per_image,
             use_im_start_end=config.use_im_start_end,
             model_max_length=config.model_max_length,
             leading_blank=config.leading_blank,
+            rules=self.pictures.rules,
+            control=frozenset(self.pictures.control),
         )
 
     @classmethod
@@ -158,9 +165,11 @@ class LisaProcessor:
         regions (H, W) bool and, to ground phrases, a name for each mask ("" has none)."""
         if len(images) != len(conversations):
             raise ValueError(f"{len(images)} pictures but conversations about {len(conversations)}")
+        pixel_values, shapes = self.pictures.pixels(images)
+        texts = [self.pictures.text(shape) for shape in shapes]
         encoded = [
-            [self.text.encode(conversation, truncate=masks is not None) for conversation in group]
-            for group in conversations
+            [self.text.encode(conversation, masks is not None, text) for conversation in group]
+            for group, text in zip(conversations, texts, strict=True)
         ]
         sam_pixels, sizes = zip(*(prepare_pixels(image, self.config.sam_size) for image in images), strict=True)
         counts = torch.tensor([0, *(len(group) for group in conversations)])
@@ -168,23 +177,31 @@ class LisaProcessor:
         return Batch(
             rows=rows,
             offset=counts.cumsum(0),
-            pixel_values=self.tower_pixels(images),
+            pixel_values=pixel_values,
             sam_pixels=torch.stack(sam_pixels),
             sizes=sizes,
-            targets=self._targets(masks, ignore, sizes) if masks is not None else None,
+            shapes=shapes,
+            targets=self._targets(masks, ignore, sizes, texts) if masks is not None else None,
             names=self._names(names) if names is not None and self.config.ground_loss_weight > 0 else None,
             plan=Plan.of(rows, len(images), self.config.seg_token_id, self.config.seg_state)
             if masks is not None
             else None,
         )
 
+    def encode(self, conversation: Conversation, shape: Shape) -> EncodedConversation:
+        """One conversation about a picture of a batch, by its shape in the batch."""
+        return self.text.encode(conversation, picture=self.pictures.text(shape))
+
     def tower_pixels(self, images: Sequence[np.ndarray]) -> Tensor:
-        """(B, 3, s, s) as the vision tower's own image processor makes it."""
-        channels_last = [np.ascontiguousarray(image) for image in images]
-        return self.image_processor(channels_last, return_tensors="pt", input_data_format="channels_last").pixel_values
+        """As the vision tower's own image processor makes them."""
+        return self.pictures.pixels(images)[0]
 
     def _targets(
-        self, masks: Sequence[np.ndarray], ignore: Sequence[np.ndarray], sizes: Sequence[ImageSize]
+        self,
+        masks: Sequence[np.ndarray],
+        ignore: Sequence[np.ndarray],
+        sizes: Sequence[ImageSize],
+        texts: Sequence[PictureText],
     ) -> Targets:
         sam = self.config.sam_size
         low_res = [
@@ -196,15 +213,12 @@ class LisaProcessor:
         ]
         full = self.config.mask_loss_size == "original"
         reads_tokens = self.config.ground_loss_weight > 0 or self.config.look_loss_weight > 0
-        grid = int(tokens_per_image(self.config.vlm_config) ** 0.5)
         return Targets(
             low_res=torch.cat(low_res),
             low_res_counts=torch.stack(counting),
             masks=tuple(torch.from_numpy(group) for group in masks) if full else (),
             counts=tuple(torch.from_numpy(~region) for region in ignore) if full else (),
-            coverage=torch.cat([tower_coverage(group, self.image_processor, grid) for group in masks])
-            if reads_tokens
-            else None,
+            coverage=_token_coverage(masks, texts) if reads_tokens else None,
         )
 
     def _names(self, names: Sequence[Sequence[str]]) -> Names:
@@ -228,3 +242,10 @@ class LisaProcessor:
             mask_index=torch.tensor(mask_index, dtype=torch.int64),
             image_of=torch.tensor(image_of, dtype=torch.int64),
         )
+
+
+def _token_coverage(masks: Sequence[np.ndarray], texts: Sequence[PictureText]) -> Tensor:
+    """(S, P): of each mask, on the image tokens of its picture; 0 beyond them."""
+    most = max(text.num_tokens for text in texts)
+    shares = [coverage(group, text) for group, text in zip(masks, texts, strict=True)]
+    return torch.cat([F.pad(share, (0, most - share.shape[1])) for share in shares])

@@ -65,10 +65,10 @@ class ChatSession:
         """The answer to the next question, which is remembered with it; on_token(id) is called for every new token."""
         asked = question if self.turns else f"{IMAGE_PLACEHOLDER}\n{question}"
         turns = (*self.turns, Turn("user", asked))
-        text = self.predictor.processor.text
-        encoded = text.encode(Conversation(turns))
+        processor = self.predictor.processor
+        encoded = processor.encode(Conversation(turns), *self._picture.shapes)
         stream = None if on_token is None else lambda _, token: on_token(token)
-        eos = self.predictor.processor.tokenizer.eos_token_id
+        eos = processor.tokenizer.eos_token_id
         try:
             (said,) = decode(self.predictor.model, self._read(encoded), eos, max_new_tokens, stream)
             self._remember(encoded, said)
@@ -77,7 +77,7 @@ class ChatSession:
             # Broken off in the middle, the cache may hold a token in one layer and not in the next.
             self._forget()
             raise
-        answer = Answer(text=text.decode(said.ids), masks=masks, scores=scores)
+        answer = Answer(text=processor.text.decode(said.ids), masks=masks, scores=scores)
         self.turns = (*turns, Turn("assistant", answer.text))
         return answer
 
@@ -86,10 +86,12 @@ class ChatSession:
 
         An answer's ids need not be those of its text, so the beginning is found by comparing.
         """
-        wanted = _identity(encoded.input_ids, encoded.image_index)
+        wanted = _identity(encoded.input_ids, encoded.image_index, encoded.full)
         shorter = min(len(self._held), len(wanted))
         same = (self._held[:shorter] == wanted[:shorter]).all(1).long().cumprod(0).sum()
         kept = min(int(same), len(wanted) - 1)  # the state of the last token is needed
+        if kept < max(encoded.full, int(self._held[:, 2].sum())):
+            kept = 0  # the tokens before saw ones that are not there any more
         self._cache.crop(kept - len(self._held))
         self._held = self._held[:kept]
         self.work.read_tokens += len(wanted) - kept
@@ -101,17 +103,17 @@ class ChatSession:
         """What stands in the cache now."""
         ids = torch.cat([encoded.input_ids, torch.tensor(said.ids, dtype=torch.int64)])
         places = torch.cat([encoded.image_index, torch.full((len(said.ids),), -1)])
-        self._held = _identity(ids, places)
+        self._held = _identity(ids, places, encoded.full)
         self.work.said_tokens += len(said.ids)
 
     def _forget(self) -> None:
         self._cache = DynamicCache()
-        self._held = torch.zeros(0, 2, dtype=torch.int64)
+        self._held = torch.zeros(0, 3, dtype=torch.int64)
 
     def _tokens(self) -> Tensor:
         """(1, P, D) image tokens."""
         if self._image_tokens is None:
-            self._image_tokens = self.predictor.model.backbone.image_tokens(self._picture.pixel_values)
+            self._image_tokens = self.predictor.model.image_tokens(self._picture)
             self.work.tower_images += 1
         return self._image_tokens
 
@@ -134,6 +136,6 @@ class ChatSession:
         return np.stack(masks), np.array(scores, np.float32)
 
 
-def _identity(ids: Tensor, image_index: Tensor) -> Tensor:
-    """(T, 2): two tokens are the same where both their id and their place in the picture are."""
-    return torch.stack([ids, image_index], dim=1)
+def _identity(ids: Tensor, image_index: Tensor, full: int) -> Tensor:
+    """(T, 3): two tokens are the same where id, place in the picture and way of reading are."""
+    return torch.stack([ids, image_index, (torch.arange(len(ids)) < full).long()], dim=1)

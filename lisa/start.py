@@ -10,12 +10,13 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from lisa.arguments import TrainArgs
+from lisa.backbones import family_of
 from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
 from lisa.conversation import SEG
 from lisa.mimetic import mimetic_start
 from lisa.modeling import LisaModel
-from lisa.presets import tiny_config, tiny_image_processor, train_tokenizer
+from lisa.presets import TINY_FAMILIES, tiny_config, tiny_image_processor, tiny_tokenizer
 from lisa.processing import LisaProcessor
 from lisa.released import Released, ReleasedOptions, holds_llava, holds_released, resolve
 from lisa.released.checkpoint import find_sam_size
@@ -29,7 +30,7 @@ LOSS_TERMS = ("ce", "bce", "dice", "dense", "iou", "ground", "look")
 def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[LisaModel, LisaProcessor]:
     """The model and processor that `args` ask for; `texts` gives sentences to train a tokenizer on."""
     torch.manual_seed(args.seed)
-    if args.version == "tiny":
+    if args.version in TINY_FAMILIES:
         return _from_nothing(args, texts())
     folder = _find(args.version)
     if holds_released(folder):
@@ -50,8 +51,8 @@ def _find(version: str) -> Path:
 
 
 def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[LisaModel, LisaProcessor]:
-    tokenizer = train_tokenizer(texts)
-    config = tiny_config(tokenizer)
+    tokenizer = tiny_tokenizer(texts, args.version)
+    config = tiny_config(tokenizer, args.version)
     if args.sam != "auto":
         config.sam = describe(find_sam_size(args.sam, Path(), {}))
     _apply(args, config)
@@ -59,8 +60,8 @@ def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[LisaModel, Lis
     if args.vision_pretrained:
         load_sam_weights(model.sam, args.vision_pretrained)
     model.vlm.set_attn_implementation(args.attention)
-    mimetic_start(model.vlm.model.vision_tower)
-    return model, LisaProcessor(config, tokenizer, tiny_image_processor(), packing=args.packing)
+    mimetic_start(model.backbone.parts()["vision_tower"])
+    return model, LisaProcessor(config, tokenizer, tiny_image_processor(args.version), packing=args.packing)
 
 
 def _from_lisa(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
@@ -145,13 +146,14 @@ def _require_sam(args: TrainArgs) -> None:
 
 
 def _from_llava(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
-    """A LLaVA-type model gains [SEG] and a SAM; the new rows start as the mean of the old ones."""
+    """A vision-language model gains [SEG] and a SAM; the new rows start as the mean of the old ones."""
     _require_sam(args)
     vlm = AutoModelForImageTextToText.from_pretrained(
         args.version, dtype=torch.float32, attn_implementation=args.attention
     )
     tokenizer = AutoTokenizer.from_pretrained(args.version)
-    add_lisa_tokens(tokenizer, args.use_mm_start_end)
+    marks = args.use_mm_start_end and not family_of(vlm.config).reader.marks_pictures
+    add_lisa_tokens(tokenizer, marks)
     vlm.resize_token_embeddings(max(len(tokenizer), vlm.get_input_embeddings().num_embeddings))
     wanted = "" if args.sam == "auto" else args.sam
     sam = find_sam_size(wanted, Path(args.version), read_sam_weights(args.vision_pretrained))
@@ -169,7 +171,7 @@ def _apply(args: TrainArgs, config: LisaConfig) -> None:
     """What the flags decide about a model that is new."""
     config.seg_state = args.seg_state
     config.template = args.conv_type
-    config.use_im_start_end = args.use_mm_start_end
+    config.use_im_start_end = args.use_mm_start_end and not family_of(config.vlm_config).reader.marks_pictures
     config.model_max_length = args.model_max_length
     config.mask_loss_size = args.mask_loss_size
     for term in LOSS_TERMS:

@@ -12,7 +12,8 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lisa.conversation import IMAGE_PLACEHOLDER, SEG, TEMPLATES, Conversation, write
+from lisa.conversation import IMAGE_PLACEHOLDER, SEG, TEMPLATES, Conversation, Template, write
+from lisa.pictures import PLAIN_RULES, PictureText, TextRules
 
 IM_START, IM_END = "<im_start>", "<im_end>"
 IGNORE_INDEX = -100
@@ -41,6 +42,10 @@ class EncodedConversation:
     """(T,) int64; -100 outside of what the assistant says."""
     image_index: Tensor
     """(T,) int64: which image token of the picture stands here, -1 for text."""
+    positions: Tensor | None = None
+    """(T,) or (T, axes) int64; None counts from 0."""
+    full: int = 0
+    """How many tokens, from the first on, are read with full attention."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -48,7 +53,10 @@ class EncodedConversation:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversationTokenizer:
-    """Writes conversations with a template and tokenizes them; `tokens_per_image` is P."""
+    """Writes conversations with a template and tokenizes them.
+
+    tokens_per_image: P of a picture of which nothing more is known; 0 where pictures differ.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     template: str
@@ -57,9 +65,14 @@ class ConversationTokenizer:
     model_max_length: int
     leading_blank: str = "every"
     """Which pieces of text start with the tokenizer's leading blank: "every", or the "first" of a conversation."""
+    rules: TextRules = PLAIN_RULES
+    control: frozenset[str] = frozenset()
+    """Tokens of the family that only the software may write."""
 
-    def encode(self, conversation: Conversation, truncate: bool = False) -> EncodedConversation:
-        """Ids, labels and places of the image tokens.
+    def encode(
+        self, conversation: Conversation, truncate: bool = False, picture: PictureText | None = None
+    ) -> EncodedConversation:
+        """Ids, labels, positions and places of the image tokens; `picture` is what the placeholder becomes.
 
         Pieces between added tokens are stripped and tokenized on their own (LISA's released weights were
         trained so). ValueError when the text holds a control token that only the software may write, when
@@ -68,21 +81,29 @@ class ConversationTokenizer:
         to be learned is lost.
         """
         self._refuse_control_tokens(conversation)
-        spans = write(conversation, TEMPLATES[self.template])
+        picture = picture or self._plain_picture()
+        spans = write(conversation, self._written_by)
         text = "".join(span.text for span in spans)
         learned = [span.learned for span in spans for _ in span.text]
         ids: list[int] = []
         labels: list[int] = []
         image_index: list[int] = []
-        if self.tokenizer.bos_token_id is not None:
+        position = self.rules.first_position
+        positions = [torch.zeros(0, self.rules.axes, dtype=torch.int64)]
+        if self.rules.bos_first and self.tokenizer.bos_token_id is not None:
             ids, labels, image_index = [self.tokenizer.bos_token_id], [IGNORE_INDEX], [-1]
         start = 0
         for part in re.split(f"({re.escape(IMAGE_PLACEHOLDER)})", text):
             if part == IMAGE_PLACEHOLDER:
-                image = self._image_ids()
-                ids += [token for token, _ in image]
-                image_index += [index for _, index in image]
-                labels += [IGNORE_INDEX] * len(image)
+                before, after = ([self.vocabulary[mark]] * self.use_im_start_end for mark in (IM_START, IM_END))
+                ids += before
+                positions.append(self._count(len(ids) - sum(map(len, positions)), position))
+                position += len(positions[-1])
+                positions.append(self._within(picture) + position)
+                position += picture.span
+                ids += [*picture.ids.tolist(), *after]
+                image_index += [-1] * len(before) + picture.image_index.tolist() + [-1] * len(after)
+                labels += [IGNORE_INDEX] * (len(ids) - len(labels))
             else:
                 after_image, before_image = start > 0, start + len(part) < len(text)
                 for token, end in self._chunk(part, after_image, before_image):
@@ -90,14 +111,29 @@ class ConversationTokenizer:
                     image_index.append(-1)
                     labels.append(token if learned[start + end - 1] else IGNORE_INDEX)
             start += len(part)
+        positions.append(self._count(len(ids) - sum(map(len, positions)), position))
         if len(ids) > self.model_max_length:
             kept = labels[: self.model_max_length]
             if not truncate or kept.count(self.seg_token_id) < conversation.num_seg or max(kept) < 0:
-                self._refuse_length(conversation, len(ids))
+                self._refuse_length(conversation, len(ids), picture.num_tokens)
             ids, labels, image_index = (values[: self.model_max_length] for values in (ids, labels, image_index))
+        first_answer = next((at for at, label in enumerate(labels) if label != IGNORE_INDEX), len(labels))
+        at = torch.cat(positions)[: len(ids)]
         return EncodedConversation(
-            input_ids=torch.tensor(ids), labels=torch.tensor(labels), image_index=torch.tensor(image_index)
+            input_ids=torch.tensor(ids),
+            labels=torch.tensor(labels),
+            image_index=torch.tensor(image_index),
+            positions=at[:, 0] if self.rules.axes == 1 else at,
+            full=first_answer if self.rules.full_prefix else 0,
         )
+
+    def _count(self, tokens: int, first: int) -> Tensor:
+        """(tokens, axes): positions of words from `first` on."""
+        return (first + torch.arange(tokens))[:, None].expand(-1, self.rules.axes)
+
+    def _within(self, picture: PictureText) -> Tensor:
+        """(T, axes): positions in a picture from its beginning."""
+        return self._count(len(picture.ids), 0) if picture.positions is None else picture.positions
 
     def decode(self, ids: list[int]) -> str:
         """The text of an answer, with [SEG] set off by a blank as it is written in the data."""
@@ -125,15 +161,20 @@ class ConversationTokenizer:
         """Vocabulary id of [SEG]; looked up, never tokenized."""
         return self.vocabulary[SEG]
 
-    def _refuse_length(self, conversation: Conversation, length: int) -> None:
+    @cached_property
+    def _written_by(self) -> Template:
+        """The template, with this tokenizer's beginning and end of a sentence."""
+        return TEMPLATES[self.template].ending(self.tokenizer.bos_token, self.tokenizer.eos_token)
+
+    def _refuse_length(self, conversation: Conversation, length: int, image_tokens: int) -> None:
         asked = [turn.text for turn in conversation.turns if turn.role == "user"][-1]
         raise ValueError(
-            f"the conversation has {length} tokens ({self.tokens_per_image} of them for the picture) but the model "
+            f"the conversation has {length} tokens ({image_tokens} of them for the picture) but the model "
             f"reads at most {self.model_max_length}; shorten it, or what begins with {asked[:60]!r}"
         )
 
     def _refuse_control_tokens(self, conversation: Conversation) -> None:
-        control = {IM_START, IM_END, self.tokenizer.bos_token, self.tokenizer.eos_token} - {None}
+        control = {IM_START, IM_END, self.tokenizer.bos_token, self.tokenizer.eos_token, *self.control} - {None}
         for turn in conversation.turns:
             forbidden = control | ({SEG} if turn.role == "user" else {IMAGE_PLACEHOLDER})
             for token in sorted(forbidden):
@@ -147,13 +188,10 @@ class ConversationTokenizer:
                 f"{IMAGE_PLACEHOLDER} must stand exactly once in a conversation, but stands {pictures} times"
             )
 
-    def _image_ids(self) -> list[tuple[int, int]]:
-        """(id, image index) of everything that one placeholder becomes."""
+    def _plain_picture(self) -> PictureText:
+        assert self.tokens_per_image, "pictures of this family differ: say what this one becomes"
         filler = self.tokenizer.pad_token_id
-        image = [(filler, index) for index in range(self.tokens_per_image)]
-        if self.use_im_start_end:
-            image = [(self.vocabulary[IM_START], -1), *image, (self.vocabulary[IM_END], -1)]
-        return image
+        return PictureText.of([filler] * self.tokens_per_image, filler, filler, [])
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a text in which `<image>` is text like any other, without a beginning-of-sentence token."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lisa.arguments import TrainArgs
 from lisa.conversation import SEG
 from lisa.modeling import LisaModel
@@ -59,13 +61,15 @@ def _insert_adapters(
     added = sorted(vocabulary[token] for token in (SEG, IM_START, IM_END) if token in vocabulary)
     holders = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
     layers = "|".join(args.lora_target_modules.split(","))
+    language_model = model.backbone.language_model
+    inside = next(name for name, module in model.vlm.named_modules() if module is language_model)
     config = TrainableTokensConfig(token_indices=added, target_modules=holders)
     if lora:
         config = LoraConfig(
             r=args.lora_r,
             lora_alpha=args.lora_alpha,
             lora_dropout=args.lora_dropout,
-            target_modules=rf".*language_model.*\.({layers})",
+            target_modules=rf"{re.escape(inside)}\..*\.({layers})",
             trainable_token_indices=dict.fromkeys(holders, added) if new_tokens else None,
         )
     # peft freezes what it does not adapt.

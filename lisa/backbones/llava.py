@@ -6,16 +6,14 @@ import copy
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import Cache, LlavaConfig, LlavaForConditionalGeneration
+from transformers import BaseImageProcessor, LlavaConfig, LlavaForConditionalGeneration
 
-from lisa.attention import Layout, knows_layouts
-from lisa.profiling import backward_is, timed
-from sam_bridge.stem import ConvStem
-
-IMAGE_TOKEN_SCALE = 0.1
-"""Size of an image token's channels at the start, about that of a word's."""
+from lisa.backbones.base import Backbone, Family, PictureReader, gradients_if_learning
+from lisa.backbones.merging import give_stem, merging_projector
+from lisa.pictures import WHOLE, Box, PictureText, Shape, grid_view
 
 
 def build_llava(config: LlavaConfig) -> LlavaForConditionalGeneration:
@@ -25,11 +23,9 @@ def build_llava(config: LlavaConfig) -> LlavaForConditionalGeneration:
     projector, `projector_layers` 1 for LLaVA's first projector; without them the model is transformers' own.
     """
     vlm = LlavaForConditionalGeneration(config)
-    if stem_widths := getattr(config, "stem_widths", ()):
-        vision = config.vision_config
-        vlm.model.vision_tower.embeddings.patch_embedding = ConvStem(stem_widths, vision.hidden_size, vision.patch_size)
-    if _merge(config) > 1:
-        vlm.model.multi_modal_projector = MergingProjector(config, _merge(config))
+    give_stem(vlm.model.vision_tower.embeddings, config)
+    if projector := merging_projector(config):
+        vlm.model.multi_modal_projector = projector
     elif getattr(config, "projector_layers", 2) == 1:
         vlm.model.multi_modal_projector = LinearProjector(config)
     return vlm
@@ -46,45 +42,15 @@ class LinearProjector(nn.Module):
         return self.linear_1(patches)
 
 
-class MergingProjector(nn.Module):
-    """Squares of m x m neighbouring patches become one image token, by LLaVA's MLP: (B, P m m, C) -> (B, P, D).
-
-    Small patches see shapes, few tokens spare the language model (pixel shuffle, as in InternVL, Chen et al. 2024).
-    The norm gives image tokens the size of words, so that the language model can add to what they say.
-    """
-
-    def __init__(self, config: LlavaConfig, merge: int) -> None:
-        super().__init__()
-        self.merge = merge
-        width = config.text_config.hidden_size
-        self.linear_1 = nn.Linear(config.vision_config.hidden_size * merge**2, width)
-        self.act = nn.GELU()
-        self.linear_2 = nn.Linear(width, width)
-        self.norm = nn.RMSNorm(width)
-        nn.init.constant_(self.norm.weight, IMAGE_TOKEN_SCALE)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        batch, count, channels = patches.shape
-        side = math.isqrt(count) // self.merge
-        squares = patches.view(batch, side, self.merge, side, self.merge, channels).transpose(2, 3)
-        tokens = self.linear_2(self.act(self.linear_1(squares.reshape(batch, side * side, -1))))
-        # Under autocast tokens are bf16 and weights fp32, which torch cannot fuse, and warns about.
-        return self.norm(tokens.to(self.norm.weight.dtype)).to(tokens.dtype)
-
-
-def _merge(config: LlavaConfig) -> int:
-    return getattr(config, "merge_patches", 1)
-
-
 def llava_tokens_per_image(config: LlavaConfig) -> int:
     """Patches of the square picture, merged; one more when CLIP's class token is kept."""
     vision = config.vision_config
-    patches = (vision.image_size // vision.patch_size // _merge(config)) ** 2
+    patches = (vision.image_size // vision.patch_size // getattr(config, "merge_patches", 1)) ** 2
     has_class_token = vision.model_type == "clip_vision_model"
     return patches + int(has_class_token and config.vision_feature_select_strategy == "full")
 
 
-def _tower_states(tower: nn.Module, pixels: Tensor, chosen: Sequence[int]) -> list[Tensor]:
+def tower_states(tower: nn.Module, pixels: Tensor, chosen: Sequence[int]) -> list[Tensor]:
     """The states (B, P, C) after the chosen layers of a CLIP or SigLIP tower; 0 is before the first, -1 after the last.
 
     No layer above the highest chosen one is computed.
@@ -97,9 +63,7 @@ def _tower_states(tower: nn.Module, pixels: Tensor, chosen: Sequence[int]) -> li
     cut, encoder = _shallow_copy(tower), _shallow_copy(tower.encoder)
     cut.encoder, encoder.layers, cut.post_layernorm = encoder, kept, nn.Identity()
     cut.use_head = False  # SigLIP's, which pools the states
-    learns = any(parameter.requires_grad for parameter in tower.parameters())
-    # Where activations are recomputed, transformers makes the patches require a gradient, frozen or not.
-    with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+    with gradients_if_learning(tower):
         states.append(cut(pixels).last_hidden_state)
     return [states[count] for count in counts]
 
@@ -123,56 +87,50 @@ def _shallow_copy(module: nn.Module) -> nn.Module:
     return other
 
 
-class LlavaBackbone:
-    """`Backbone` on transformers' own `LlavaForConditionalGeneration`."""
+class LlavaReader(PictureReader):
+    """The picture is squashed or cropped to the tower's square."""
 
-    def __init__(self, vlm: LlavaForConditionalGeneration) -> None:
-        self.vlm = vlm
-        self.width = vlm.config.text_config.hidden_size
+    marks_pictures = False
 
-    @timed("vision tower")
-    def image_tokens(self, pixel_values: Tensor) -> Tensor:
+    @property
+    def tokens_per_image(self) -> int:
+        return llava_tokens_per_image(self.config)
+
+    def text(self, shape: Shape) -> PictureText:
+        count, filler = self.tokens_per_image, self.tokenizer.pad_token_id
+        side = math.isqrt(count)
+        # The class token, where it is kept, stands first and shows nothing.
+        view = grid_view(count - side**2, side, side, seen_box(self.image_processor, shape))
+        return PictureText.of([filler] * count, filler, filler, [view])
+
+    def pixels(self, images: Sequence[np.ndarray]) -> tuple[Tensor, tuple[Shape, ...]]:
+        return self.process(images)["pixel_values"], tuple(image.shape[:2] for image in images)
+
+
+def seen_box(image_processor: BaseImageProcessor, shape: Shape) -> Box:
+    """The part that is left of a picture of so many rows and columns when its shortest edge is made to fit and its
+    middle cut out; all of it when it is resized to a fixed size."""
+    if "shortest_edge" not in image_processor.size or not image_processor.do_center_crop:
+        return WHOLE
+    scale = image_processor.size["shortest_edge"] / min(shape)
+    crop = image_processor.crop_size
+    margins = [(1 - crop[name] / (length * scale)) / 2 for name, length in zip(("height", "width"), shape, strict=True)]
+    top, left = margins
+    return (left, top, 1 - left, 1 - top)
+
+
+class LlavaBackbone(Backbone):
+    """transformers' own `LlavaForConditionalGeneration`."""
+
+    vlm: LlavaForConditionalGeneration
+
+    def features(self, pixel_values: Tensor, shapes: Sequence[Shape]) -> Tensor:
         model, config = self.vlm.model, self.vlm.config
-        pixels = pixel_values.to(model.multi_modal_projector.linear_1.weight.dtype)
         chosen = config.vision_feature_layer
-        states = _tower_states(model.vision_tower, pixels, [chosen] if isinstance(chosen, int) else chosen)
+        states = tower_states(model.vision_tower, pixel_values, [chosen] if isinstance(chosen, int) else chosen)
         # "default" leaves out the class token, which stands first.
         first = int(config.vision_feature_select_strategy == "default")
-        tokens = model.multi_modal_projector(torch.cat([state[:, first:] for state in states], dim=-1))
-        return backward_is("vision tower, backward", tokens)
+        return model.multi_modal_projector(torch.cat([state[:, first:] for state in states], dim=-1))
 
-    def embed(self, ids: Tensor) -> Tensor:
-        return self.vlm.get_input_embeddings()(ids)
 
-    def run(self, embeds: Tensor, bias: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
-        outputs = self.vlm.model.language_model(
-            inputs_embeds=embeds,
-            attention_mask=bias,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
-        return outputs.last_hidden_state
-
-    def run_line(self, embeds: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-        language_model = self.vlm.model.language_model
-        config = language_model.config
-        # For good: a layer that is computed again in the backward pass must find the same attention.
-        config._attn_implementation = knows_layouts(config._attn_implementation)
-        outputs = language_model(inputs_embeds=embeds, position_ids=positions, use_cache=False, layout=layout)
-        return outputs.last_hidden_state
-
-    def final_norm(self, states: Tensor) -> Tensor:
-        return self.vlm.model.language_model.norm(states)
-
-    def logits(self, states: Tensor) -> Tensor:
-        return self.vlm.lm_head(states)
-
-    def parts(self) -> dict[str, nn.Module]:
-        model = self.vlm.model
-        return {
-            "vision_tower": model.vision_tower,
-            "projector": model.multi_modal_projector,
-            "language_model": model.language_model,
-            "embeddings": nn.ModuleList([self.vlm.get_input_embeddings(), self.vlm.lm_head]),
-        }
+FAMILY = Family(backbone=LlavaBackbone, reader=LlavaReader, build=build_llava)

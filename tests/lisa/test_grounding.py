@@ -1,9 +1,7 @@
 import math
 
-import numpy as np
 import pytest
 import torch
-from transformers import CLIPImageProcessor
 
 from lisa.grounding import (
     looking_loss,
@@ -11,14 +9,10 @@ from lisa.grounding import (
     pointing_accuracy,
     states_on_the_way,
     token_of_thing,
-    tower_coverage,
     word_rarity,
     word_scores,
 )
 from lisa.packing import Rows
-
-SQUASHED = CLIPImageProcessor(size={"height": 8, "width": 8}, do_center_crop=False)
-CROPPED = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
 
 
 def test_the_score_of_a_place_is_the_mean_over_the_words_of_the_name():
@@ -52,20 +46,6 @@ def test_pointing_is_right_when_the_best_place_lies_on_the_mask():
     logits = torch.tensor([[0.0, 3.0, 1.0], [0.0, 3.0, 1.0]])
     coverage = torch.tensor([[0.0, 0.8, 1.0], [1.0, 0.2, 0.0]])
     assert pointing_accuracy(logits, coverage).tolist() == [True, False]
-
-
-def test_coverage_of_a_squashed_picture_is_the_share_of_each_patch():
-    mask = np.zeros((1, 16, 32), bool)
-    mask[0, :8, :8] = True  # the upper half of the left quarter
-    # Seen as 8 x 8, in 2 x 2 patches: the mask is 4 x 2 of the 16 pixels of the first patch.
-    assert tower_coverage(mask, SQUASHED, grid=2)[0].tolist() == [0.5, 0, 0, 0]
-
-
-def test_coverage_follows_the_centre_crop():
-    mask = np.zeros((2, 16, 32), bool)
-    mask[0, :, :8] = True  # cropped off: the tower sees columns 8 to 24
-    mask[1, :, 8:16] = True
-    assert tower_coverage(mask, CROPPED, grid=2).tolist() == [[0, 0, 0, 0], [1, 0, 1, 0]]
 
 
 def test_every_state_up_to_a_seg_leads_to_its_mask():
@@ -116,7 +96,3 @@ def test_looking_where_the_target_is_costs_nothing_and_elsewhere_much():
     assert looking_loss(torch.zeros(1, 4), coverage).item() == pytest.approx(math.log(2))
     assert looking_loss(torch.tensor([[0.0, 0.0, 50.0, 50.0]]), coverage).item() == pytest.approx(50, rel=0.01)
     assert looking_loss(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
-
-
-def test_coverage_of_no_masks_is_empty():
-    assert tower_coverage(np.zeros((0, 5, 7), bool), SQUASHED, grid=4).shape == (0, 16)

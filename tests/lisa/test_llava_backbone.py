@@ -3,8 +3,9 @@ import torch
 from small_model import picture, small_config, small_tokenizer
 from transformers import CLIPImageProcessor, SiglipVisionConfig
 
-from lisa.backbones import adapt, build, tokens_per_image
-from lisa.backbones.llava import MergingProjector
+from lisa.backbones import adapt, build
+from lisa.backbones.llava import llava_tokens_per_image
+from lisa.backbones.merging import MergingProjector
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 
@@ -20,7 +21,7 @@ def merging():
 
 
 def test_merging_leaves_a_quarter_of_the_image_tokens(merging):
-    assert tokens_per_image(merging.config.vlm_config) == 4
+    assert llava_tokens_per_image(merging.config.vlm_config) == 4
     assert merging.backbone.image_tokens(torch.zeros(3, 3, 32, 32)).shape == (3, 4, 32)
 
 
