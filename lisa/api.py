@@ -153,6 +153,10 @@ class Lisa:
             asked.conversations.append(conversation)
         yield from self._answer(waiting, max_new_tokens)
 
+    def check(self, question: str) -> None:
+        """ValueError says why a question cannot be asked, where it cannot."""
+        self._conversation(question)
+
     def _conversation(self, question: str) -> Conversation:
         """The question about a picture, checked: it can be asked and is not too long for the model."""
         conversation = Conversation.of(_WITH_PICTURE + checked_question(question))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from transformers import BitsAndBytesConfig
 
+from lisa.extras import require
 from lisa.modeling import LisaModel
 from lisa.released import holds_released
 
@@ -23,8 +23,7 @@ def load_quantized(folder: Path, quantize: Quantization, device: str, dtype: tor
     """The model in a folder that `lisa.checkpoint.save` wrote, its language model quantised."""
     if quantize not in ("8bit", "4bit"):
         raise ValueError(f"quantize is None, '8bit' or '4bit', not {quantize!r}")
-    if find_spec("bitsandbytes") is None:
-        raise ImportError("quantize needs the package bitsandbytes: pip install 'lisa-segmentation[quant]'")
+    require("bitsandbytes", "quantize", "lisa-segmentation[quant]")
     if holds_released(folder):
         raise ValueError(f"{folder} is a released LISA; `lisa convert {folder} FOLDER` first, then quantise FOLDER")
     bits = {"load_in_8bit": True} if quantize == "8bit" else {"load_in_4bit": True, "bnb_4bit_compute_dtype": dtype}

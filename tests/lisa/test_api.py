@@ -7,6 +7,7 @@ import io
 import json
 import os
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -365,8 +366,8 @@ def test_detections_of_supervision_are_the_masks_and_scores(kept_lisa, example):
 
 
 def test_quantising_without_bitsandbytes_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("lisa.quantize.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'lisa-segmentation\[quant\]'"):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ImportError, match=r"quantize needs bitsandbytes .*pip install 'lisa-segmentation\[quant\]'"):
         Lisa.load("tiny", quantize="8bit")
     with pytest.raises(ValueError, match="'8bit' or '4bit', not '2bit'"):
         Lisa.load("tiny", quantize="2bit")
