@@ -27,6 +27,7 @@ def describe(model: str | Path) -> dict:
         lisa.tie_weights()
     parts = {name: count(module) for name, module in parts_of(lisa).items()}
     total = count(lisa)
+    parts["heads of training"] = total - sum(parts.values())
     quantised = sum(
         weight.numel()
         for name, module in lisa.vlm.named_modules()
@@ -54,7 +55,7 @@ def describe(model: str | Path) -> dict:
 
 
 def parts_of(lisa: LisaModel) -> dict[str, nn.Module]:
-    """The boxes of the figure; what is in none of them is shared by training only."""
+    """The boxes of the figure; what is in none of them only training reads."""
     backbone = lisa.backbone.parts()
     return {name: backbone[name] for name in ("vision_tower", "projector", "language_model")} | {
         "sam_image_encoder": lisa.sam.image_encoder,

@@ -41,7 +41,7 @@ class Annotate(ModelFlags):
     lisa annotate photos --prompts prompts.txt --format labelme --out labels --batch-size 32 --device cuda
     """
 
-    folder: Annotated[Path, tyro.conf.Positional]
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """The pictures, in this folder and those below it."""
     prompts: Path
     """Text file with one question per line; lines that begin with # are left out."""

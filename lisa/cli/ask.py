@@ -23,9 +23,9 @@ class Ask(ModelFlags):
     lisa ask https://example.org/photo.jpg "What is in this picture?" --allow-url --json | jq .text
     """
 
-    image: Annotated[str, tyro.conf.Positional]
+    image: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """The picture: a file, or with --allow-url an http(s) address."""
-    question: Annotated[str, tyro.conf.Positional]
+    question: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="QUESTION")]
     """What to ask, in quotes."""
     out: Path | None = Path("out")
     """Folder for the answer as JSON, its masks (PNG, 0 and 255) and an overlay; None writes nothing."""

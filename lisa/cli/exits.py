@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -17,6 +18,9 @@ def exit_with_sentence(main: Callable[[], object]) -> None:
     """
     try:
         result = main()
+    except BrokenPipeError:  # whoever read the output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(REFUSED) from None
     except (ValueError, OSError, MissingPackageError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(REFUSED) from None

@@ -18,7 +18,7 @@ class Info:
     lisa info xinlai/LISA-7B-v1 --json
     """
 
-    model: Annotated[str, tyro.conf.Positional] = "tiny"
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "tiny"
     """A model's folder or hub id, a released LISA among them, or "tiny" for the one that comes with the library."""
     json: bool = False
     """Print JSON."""

@@ -1,13 +1,14 @@
 """Reasoning segmentation: ask pictures questions, get words with a mask for everything they point at.
 
-Each command has its own --help, with examples. Exit codes: 0 done, 2 refused with a sentence, 3 some pictures of an
-annotation could not be read, 130 interrupted.
+Each command has its own --help, with examples. Exit codes: 0 done, 1 the doctor misses something, 2 refused with a
+sentence, 3 some pictures of `annotate` could not be used, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Union
 
 import tyro
 
@@ -20,21 +21,30 @@ from lisa.cli.info import Info
 from lisa.cli.serve import Serve
 from lisa.convert import ConvertArgs
 
-Command = (
-    Annotated[Ask, tyro.conf.subcommand("ask")]
-    | Annotated[ChatArgs, tyro.conf.subcommand("chat")]
-    | Annotated[Annotate, tyro.conf.subcommand("annotate")]
-    | Annotated[Serve, tyro.conf.subcommand("serve")]
-    | Annotated[ConvertArgs, tyro.conf.subcommand("convert")]
-    | Annotated[Info, tyro.conf.subcommand("info")]
-    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
-)
+COMMANDS = {
+    "ask": Ask,
+    "chat": ChatArgs,
+    "annotate": Annotate,
+    "serve": Serve,
+    "convert": ConvertArgs,
+    "info": Info,
+    "doctor": Doctor,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Flags -> what the command does; returns the exit code."""
-    command = tyro.cli(Command, args=argv, prog="lisa", description=__doc__)
-    return command.run()
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in COMMANDS:
+        return tyro.cli(COMMANDS[words[0]], args=words[1:], prog=f"lisa {words[0]}").run()
+    # Help, or what is wrong: all commands with the first line about each.
+    overview = Union[  # noqa: UP007 - of a tuple
+        tuple(
+            Annotated[command, tyro.conf.subcommand(name, description=command.__doc__.splitlines()[0])]
+            for name, command in COMMANDS.items()
+        )
+    ]
+    return tyro.cli(overview, args=words or ["--help"], prog="lisa", description=__doc__).run()
 
 
 def run() -> None:
