@@ -74,10 +74,12 @@ def decode(
     eos: int,
     max_new_tokens: int,
     on_token: Callable[[int, int], None] | None = None,
+    on_seg: Callable[[int, Tensor], None] | None = None,
 ) -> list[Said]:
     """Greedy answers, one for each conversation in reading order, each up to its end-of-sentence token.
 
-    on_token(conversation, id) is called for every new token. What was said stands in the cache afterwards.
+    on_token(conversation, id) is called for every new token, and on_seg(conversation, state) for every [SEG] as soon as
+    its state (D,) is there. What was said stands in the cache afterwards.
     """
     config = model.config
     places = [tuple(slot) for slot in (decoding.slots != PADDING).nonzero().tolist()]
@@ -101,10 +103,10 @@ def decode(
             if chosen[row][slot] == config.seg_token_id:
                 pointing.append(k)
         if config.seg_state == "before":
-            _catch_states(decoding, said, places, pointing)
+            _catch_states(decoding, said, places, pointing, on_seg)
         step(model, decoding, tokens)
         if config.seg_state == "at":
-            _catch_states(decoding, said, places, pointing)
+            _catch_states(decoding, said, places, pointing, on_seg)
     return said
 
 
@@ -121,9 +123,17 @@ def step(model: LisaModel, decoding: Decoding, tokens: Tensor) -> None:
     decoding.positions = decoding.positions + 1
 
 
-def _catch_states(decoding: Decoding, said: list[Said], places: list[tuple[int, ...]], pointing: list[int]) -> None:
+def _catch_states(
+    decoding: Decoding,
+    said: list[Said],
+    places: list[tuple[int, ...]],
+    pointing: list[int],
+    on_seg: Callable[[int, Tensor], None] | None,
+) -> None:
     for k in pointing:
         said[k].seg_states.append(decoding.state[places[k]])
+        if on_seg is not None:
+            on_seg(k, said[k].seg_states[-1])
 
 
 def _slots(rows: Rows) -> Tensor:

@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "Clicks": "sam_bridge.correct",
     "EmbeddingCache": "sam_bridge.cache",
     "SAM_PRESETS": "sam_bridge.sizes",
     "ImageSize": "sam_bridge.geometry",
     "SamSize": "sam_bridge.sizes",
     "build_sam": "sam_bridge.build",
     "check_fit": "sam_bridge.files",
+    "correct_mask": "sam_bridge.correct",
     "decode_masks": "sam_bridge.decode",
     "dense_positions": "sam_bridge.decode",
     "encode_images": "sam_bridge.encode",
