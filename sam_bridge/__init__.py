@@ -14,7 +14,7 @@ _HOMES = {
     "SamSize": "sam_bridge.sizes",
     "build_sam": "sam_bridge.build",
     "check_fit": "sam_bridge.files",
-    "correct_mask": "sam_bridge.correct",
+    "correct_masks": "sam_bridge.correct",
     "decode_masks": "sam_bridge.decode",
     "dense_positions": "sam_bridge.decode",
     "encode_images": "sam_bridge.encode",

@@ -1,4 +1,4 @@
-"""A mask, corrected by clicks: points and the mask as it was go into SAM's prompt encoder, beside the [SEG] prompt."""
+"""Masks, corrected by clicks: points and the mask as it was go into SAM's prompt encoder, beside the [SEG] prompt."""
 
 from __future__ import annotations
 
@@ -14,51 +14,57 @@ from sam_bridge.geometry import ImageSize
 
 @dataclass(frozen=True, kw_only=True)
 class Clicks:
-    """P points on one picture."""
+    """P points on each of S masks."""
 
     points: Tensor
-    """(P, 2) float: x and y in pixels of the original picture, 0 at the left and upper edge of the first pixel."""
+    """(S, P, 2) float: x and y in pixels of SAM's square, 0 at the left and upper edge of the first pixel."""
     inside: Tensor
-    """(P,) bool: whether the point belongs to the thing, or is to be left out."""
+    """(S, P) bool: whether the point belongs to the thing, or is to be left out."""
+
+    def first(self, number: int) -> Clicks:
+        """The same without those that came later."""
+        return Clicks(points=self.points[:, :number], inside=self.inside[:, :number])
 
 
-def correct_mask(
-    sam: Sam, embedding: Tensor, prompt: Tensor, clicks: Clicks, before: Tensor, size: ImageSize
+def correct_masks(
+    sam: Sam, embeddings: Tensor, prompts: Tensor, clicks: Clicks, before: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The mask of one [SEG] after some clicks: low-res logits (4g, 4g) and predicted IoU ().
+    """The masks of S [SEG] after some clicks: low-res logits (S, 4g, 4g) and predicted IoU (S,).
 
-    embedding (1, E, g, g) of the picture of `size`; prompt (E,) of the [SEG]; before (4g, 4g): the low-res logits of
-    the mask that is corrected. As SAM is used interactively (Kirillov et al. 2023): all clicks so far are given, with
-    the mask that the last decoding gave. Without clicks SAM is only shown its own mask.
+    embeddings (S, E, g, g) of each one's picture; prompts (S, E) of the [SEG]; before (S, 4g, 4g): the low-res logits
+    of the masks that are corrected. As SAM is used interactively (Kirillov et al. 2023): all clicks so far are given,
+    with the mask that the last decoding gave.
     """
     encoder = sam.prompt_encoder
     dtype = encoder.no_mask_embed.weight.dtype
-    points = embed_points(encoder, to_square(clicks.points, size), clicks.inside)
-    low_res, score = sam.mask_decoder(
-        image_embeddings=embedding.to(dtype),
+    # As in `decode_masks`: MaskDecoder repeats one image, so the pictures go in with the dense prompt.
+    dense = embeddings.to(dtype) + encoder.mask_downscaling(before[:, None].to(dtype))
+    low_res, scores = sam.mask_decoder(
+        image_embeddings=torch.zeros_like(dense[:1]),
         image_pe=dense_positions(encoder).to(dtype),
-        sparse_prompt_embeddings=torch.cat([prompt[None].to(dtype), points.to(dtype)])[None],
-        dense_prompt_embeddings=encoder.mask_downscaling(before[None, None].to(dtype)),
+        sparse_prompt_embeddings=torch.cat([prompts[:, None], embed_points(encoder, clicks)], dim=1).to(dtype),
+        dense_prompt_embeddings=dense,
         multimask_output=False,
     )
-    return low_res[0, 0], score[0, 0]
+    return low_res[:, 0], scores[:, 0]
 
 
 def to_square(points: Tensor, size: ImageSize) -> Tensor:
-    """Points (P, 2), x and y, of the original picture -> of the resized one in the corner of SAM's square."""
+    """Points (..., 2), x and y, of the original picture -> of the resized one in the corner of SAM's square."""
     (height, width), (resized_height, resized_width) = size.original, size.resized
     return points.float() * points.new_tensor([resized_width / width, resized_height / height], dtype=torch.float32)
 
 
-def embed_points(encoder: PromptEncoder, points: Tensor, inside: Tensor) -> Tensor:
-    """Sparse prompts (P + 1, E) fp32 of points (P, 2) on SAM's square; the last is the point that stands for no box.
+def embed_points(encoder: PromptEncoder, clicks: Clicks) -> Tensor:
+    """Sparse prompts (S, P + 1, E) fp32; the last of each is SAM's point that stands for no box.
 
     As `PromptEncoder._embed_points`, which takes whole pixels (it adds a half; here the place is exact), but in fp32
     whatever the weights: `forward_with_coords` cannot multiply when they are bf16 or fp16.
     """
-    kinds = [encoder.point_embeddings[0].weight, encoder.point_embeddings[1].weight]  # left out, inside
+    kinds = torch.cat([encoder.point_embeddings[0].weight, encoder.point_embeddings[1].weight])  # left out, inside
     matrix = encoder.pe_layer.positional_encoding_gaussian_matrix.float()
     height, width = encoder.input_image_size
-    phase = 2 * torch.pi * (2 * points / points.new_tensor([width, height]) - 1) @ matrix
-    placed = torch.cat([phase.sin(), phase.cos()], dim=-1) + torch.cat(kinds).float()[inside.long()]
-    return torch.cat([placed, encoder.not_a_point_embed.weight.float()])
+    phase = 2 * torch.pi * (2 * clicks.points / clicks.points.new_tensor([width, height]) - 1) @ matrix
+    placed = torch.cat([phase.sin(), phase.cos()], dim=-1) + kinds.float()[clicks.inside.long()]
+    end = encoder.not_a_point_embed.weight.float().expand(len(placed), 1, -1)
+    return torch.cat([placed, end], dim=1)

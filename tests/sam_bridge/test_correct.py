@@ -1,36 +1,33 @@
-"""Clicks on a mask: what goes into SAM is what the package itself makes of points and a mask."""
+"""Clicks on masks: what goes into SAM is what the package itself makes of points and a mask."""
 
 import pytest
 import torch
 
 from sam_bridge import ImageSize, build_sam
-from sam_bridge.correct import Clicks, correct_mask, embed_points, to_square
-
-SQUARE = ImageSize(original=(64, 64), resized=(64, 64))
+from sam_bridge.correct import Clicks, correct_masks, embed_points, to_square
 
 
 def clicks(*points: tuple[float, float, bool]) -> Clicks:
+    """On one mask."""
     return Clicks(
-        points=torch.tensor([point[:2] for point in points]).view(-1, 2),
-        inside=torch.tensor([point[2] for point in points], dtype=torch.bool),
+        points=torch.tensor([point[:2] for point in points]).view(1, -1, 2),
+        inside=torch.tensor([[point[2] for point in points]], dtype=torch.bool).view(1, -1),
     )
 
 
-def inputs(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Image embedding (1, E, g, g), prompt (E,), low-res logits (4g, 4g)."""
+def inputs(seed: int, number: int = 1) -> list[torch.Tensor]:
+    """Image embeddings (S, E, g, g), prompts (S, E), low-res logits (S, 4g, 4g)."""
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(*shape, generator=generator) for shape in ((1, 32, 4, 4), (32,), (16, 16)))
+    return [torch.randn(number, *shape, generator=generator) for shape in ((32, 4, 4), (32,), (16, 16))]
 
 
 def by_the_package(sam, embedding, prompt, before, points, labels):
-    """points are given in whole pixels, as the package counts them."""
+    """One mask; points are given in whole pixels, as the package counts them."""
     sparse, dense = sam.prompt_encoder(
-        points=(torch.tensor([points]).float().view(1, -1, 2), torch.tensor([labels]).float().view(1, -1)),
-        boxes=None,
-        masks=before[None, None],
+        points=(points.float()[None], labels.float()[None]), boxes=None, masks=before[None, None]
     )
     low_res, scores = sam.mask_decoder(
-        image_embeddings=embedding,
+        image_embeddings=embedding[None],
         image_pe=sam.prompt_encoder.get_dense_pe(),
         sparse_prompt_embeddings=torch.cat([prompt[None, None], sparse], dim=1),
         dense_prompt_embeddings=dense,
@@ -39,33 +36,36 @@ def by_the_package(sam, embedding, prompt, before, points, labels):
     return low_res[0, 0], scores[0, 0]
 
 
-@pytest.mark.parametrize("points", [[(5, 60)], [(0, 0), (63, 31), (20, 40)]])
-def test_points_and_mask_are_encoded_as_by_the_package(sam, points):
-    embedding, prompt, before = inputs(len(points))
-    labels = [index % 2 for index in range(len(points))]
-    given = clicks(*((x + 0.5, y + 0.5, bool(label)) for (x, y), label in zip(points, labels, strict=True)))
+@pytest.mark.parametrize(("masks", "points"), [(1, 1), (1, 3), (3, 2), (2, 0)])
+def test_points_and_masks_are_encoded_as_by_the_package(sam, masks, points):
+    embeddings, prompts, before = inputs(points, masks)
+    generator = torch.Generator().manual_seed(masks)
+    pixels = torch.randint(0, 64, (masks, points, 2), generator=generator)
+    labels = torch.randint(0, 2, (masks, points), generator=generator)
     with torch.no_grad():
-        low_res, score = correct_mask(sam, embedding, prompt, given, before, SQUARE)
-        expected, expected_score = by_the_package(sam, embedding, prompt, before, points, labels)
-    assert low_res.shape == (16, 16)
-    torch.testing.assert_close(low_res, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(score, expected_score, rtol=1e-5, atol=1e-5)
+        given = Clicks(points=pixels + 0.5, inside=labels.bool())
+        low_res, scores = correct_masks(sam, embeddings, prompts, given, before)
+        for index in range(masks):
+            one = (embeddings[index], prompts[index], before[index], pixels[index], labels[index])
+            expected, expected_score = by_the_package(sam, *one)
+            torch.testing.assert_close(low_res[index], expected, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(scores[index], expected_score, rtol=1e-5, atol=1e-5)
 
 
 def test_every_part_of_the_prompt_counts(sam):
-    embedding, prompt, before = inputs(0)
-    other = inputs(1)
+    embeddings, prompts, before = inputs(0)
+    others = inputs(1)
     with torch.no_grad():
-        low_res, _ = correct_mask(sam, embedding, prompt, clicks((9.0, 9.0, True)), before, SQUARE)
+        low_res, _ = correct_masks(sam, embeddings, prompts, clicks((9.0, 9.0, True)), before)
         for changed in (
-            (embedding, prompt, clicks((40.0, 9.0, True)), before),
-            (embedding, prompt, clicks((9.0, 9.0, False)), before),
-            (embedding, prompt, clicks(), before),
-            (embedding, prompt, clicks((9.0, 9.0, True)), other[2]),
-            (embedding, other[1], clicks((9.0, 9.0, True)), before),
-            (other[0], prompt, clicks((9.0, 9.0, True)), before),
+            (embeddings, prompts, clicks((40.0, 9.0, True)), before),
+            (embeddings, prompts, clicks((9.0, 9.0, False)), before),
+            (embeddings, prompts, clicks(), before),
+            (embeddings, prompts, clicks((9.0, 9.0, True)), others[2]),
+            (embeddings, others[1], clicks((9.0, 9.0, True)), before),
+            (others[0], prompts, clicks((9.0, 9.0, True)), before),
         ):
-            assert not torch.allclose(correct_mask(sam, *changed, SQUARE)[0], low_res, atol=1e-4)
+            assert not torch.allclose(correct_masks(sam, *changed)[0], low_res, atol=1e-4)
 
 
 def test_a_click_lands_where_the_resized_picture_lies_in_the_square():
@@ -75,8 +75,7 @@ def test_a_click_lands_where_the_resized_picture_lies_in_the_square():
 
 
 def test_no_click_still_fills_up_the_prompt(sam):
-    sparse = embed_points(sam.prompt_encoder, torch.zeros(0, 2), torch.zeros(0, dtype=torch.bool))
-    assert torch.equal(sparse, sam.prompt_encoder.not_a_point_embed.weight)
+    assert torch.equal(embed_points(sam.prompt_encoder, clicks())[0], sam.prompt_encoder.not_a_point_embed.weight)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -84,10 +83,10 @@ def test_a_sam_of_half_precision_comes_close(sam, size, dtype):
     half = build_sam(size)
     half.load_state_dict(sam.state_dict())
     half.to(dtype)
-    embedding, prompt, before = inputs(2)
+    embeddings, prompts, before = inputs(2)
     given = clicks((9.0, 9.0, True), (50.0, 20.0, False))
     with torch.no_grad():
-        exact, _ = correct_mask(sam, embedding, prompt, given, before, SQUARE)
-        low_res, score = correct_mask(half, embedding.to(dtype), prompt, given, before.to(dtype), SQUARE)
-    assert low_res.dtype == score.dtype == dtype
+        exact, _ = correct_masks(sam, embeddings, prompts, given, before)
+        low_res, scores = correct_masks(half, embeddings.to(dtype), prompts.to(dtype), given, before.to(dtype))
+    assert low_res.dtype == scores.dtype == dtype
     assert (low_res.float() - exact).abs().max() < 0.1 * exact.abs().max()
