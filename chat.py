@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # our `datasets` comes
 import numpy as np
 import tyro
 
-from datasets.images import read_image
 from lisa.allocator import keep_freed_memory
-from lisa.conversation import IMAGE_PLACEHOLDER, Turn
+from lisa.conversation import Turn
+from lisa.pictures import to_pixels
 from lisa.results import Answer, save_masks
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Chat:
         """Turn to another picture; what was said about the old one is forgotten."""
         from lisa.session import ChatSession
 
-        self.image = read_image(Path(path))
+        self.image = to_pixels(Path(path))
         self.path, self.session = Path(path), ChatSession(self.predictor, self.image)
 
     def reset(self) -> None:
@@ -84,12 +84,8 @@ class Chat:
         """Print the answer as it is made, and write its masks; remembered for the next question."""
         if self.session is None:
             raise ValueError("there is no picture yet; give one with --image or /image PATH")
-        if not question.strip():
-            raise ValueError("the question is empty; ask something, as in: where is the red boat?")
-        if IMAGE_PLACEHOLDER in question:
-            raise ValueError(f"the question holds {IMAGE_PLACEHOLDER}, which stands for the picture; remove it")
         stream = _Stream(self.predictor.processor.text.decode)
-        ask = partial(self.session.ask, question.strip(), max_new_tokens=self.args.max_new_tokens, on_token=stream)
+        ask = partial(self.session.ask, question, max_new_tokens=self.args.max_new_tokens, on_token=stream)
         answer = self._profiled(ask, stream) if self.args.profile else ask()
         print()
         self._report(answer)
@@ -113,7 +109,9 @@ class Chat:
         stem = f"{self.path.stem}_{self.answers}"
         self.answers += 1
         written = save_masks(answer, self.image, self.args.out, stem)
-        for path, phrase, mask, score in zip(written, answer.phrases, answer.masks, answer.scores, strict=False):
+        for path, phrase, mask, score in zip(
+            written, answer.phrases, answer.masks, answer.scores.expected_iou, strict=False
+        ):
             print(f"  {path}  {mask.sum()} pixels, expected IoU {score:.2f}  {phrase}")
         print(f"  {written[-1]}")
 
@@ -165,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--prompt asks about a picture: give one with --image")
     keep_freed_memory()
     if args.image:
-        read_image(Path(args.image))  # a bad file is told before the model loads
+        to_pixels(Path(args.image))  # a bad file is told before the model loads
     chat = Chat(args)
     if args.image:
         chat.look_at(args.image)

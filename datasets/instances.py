@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets.files import field, inside, open_json
-from datasets.images import MAX_PIXELS
 from datasets.masks import Part, parse_segmentation
 from datasets.tree import Tree
+from lisa.pixels import MAX_PIXELS
 
 
 class Instances:

@@ -130,7 +130,7 @@ def _score_picture(
             target=target,
             answer=answer.text,
             masks=answer.masks,
-            scores=answer.scores,
+            scores=answer.scores.expected_iou,
             iou=iou,
         )
         for conversation, kind, target, answer, iou in zip(

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from lisa.conversation import IMAGE_PLACEHOLDER, Conversation
+from lisa.formats import encode_rle
 
 if TYPE_CHECKING:
     from datasets.sample import Sample
@@ -43,12 +43,6 @@ def question_text(conversation: Conversation) -> str:
     """The user's last words, without the image placeholder and the blanks around it."""
     asked = [turn.text for turn in conversation.turns if turn.role == "user"]
     return asked[-1].replace(IMAGE_PLACEHOLDER, "").strip()
-
-
-def encode_rle(mask: np.ndarray) -> dict:
-    """A (H, W) bool mask as COCO RLE with `counts` as text; `pycocotools.mask.decode` reads it back."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def to_record(prediction: Prediction) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Literal
 
 import torch
 from huggingface_hub import save_torch_state_dict
@@ -12,26 +13,43 @@ from lisa.config import LisaConfig
 from lisa.generation import Predictor
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
+from lisa.quantize import load_quantized
 from lisa.released import holds_released, open_released, resolve
 from lisa.released.files import replaced_folder
 from lisa.weights import dtype_of, in_dtype
 
-KEPT_MODELS = Path(__file__).resolve().parents[1] / "models"
-"""Trained models that come with the checkout."""
+Quantization = Literal["8bit", "4bit"]
 
 
-def load(model: str | Path, device: str = "auto", dtype: str = "auto") -> Predictor:
+def _kept_models() -> Path:
+    """lisa/models in an installed wheel, models beside lisa in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+KEPT_MODELS = _kept_models()
+"""Trained models that come with the library."""
+
+
+def load(
+    model: str | Path, device: str = "auto", dtype: str = "auto", quantize: Quantization | None = None
+) -> Predictor:
     """A trained model, ready to answer.
 
-    model: a folder that `save` wrote, the name of a model that comes with the checkout ("tiny"), or a released LISA;
+    model: a folder that `save` wrote, the name of a model that comes with the library ("tiny"), or a released LISA;
         folders, or hub ids.
     device: "auto" takes cuda, then mps, then cpu. dtype: "auto" is fp32 on a CPU and bf16 elsewhere.
+    quantize: keep the language model's large matrices in 8 or 4 bits, by bitsandbytes.
     """
     folder = find_model(model)
     device = _pick_device(device)
     wanted = torch.float32 if device == "cpu" else torch.bfloat16
     if dtype != "auto":
         wanted = dtype_of(dtype)
+    if quantize is not None:
+        lisa = load_quantized(folder, quantize, device, wanted)
+        return Predictor(lisa, LisaProcessor.from_pretrained(folder), name=str(model))
     if (released := open_released(folder)) is not None:
         return Predictor(released.model(wanted).to(device), released.processor, name=str(model))
     lisa = LisaModel.from_pretrained(folder, dtype=wanted).to(device)
@@ -81,7 +99,7 @@ def find_model(model: str | Path) -> Path:
         kept = ", ".join(sorted(path.name for path in KEPT_MODELS.glob("*"))) or "none yet"
         raise FileNotFoundError(
             f"no model folder at {model}; train one with train_ds.py (it writes runs/tiny/model), "
-            f"or use one that comes with the checkout ({kept})"
+            f"or use one that comes with the library ({kept})"
         )
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(

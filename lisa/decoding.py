@@ -39,6 +39,8 @@ class Said:
 
     ids: list[int] = field(default_factory=list)
     seg_states: list[Tensor] = field(default_factory=list)
+    seg_probabilities: list[Tensor] = field(default_factory=list)
+    """A scalar for each [SEG]: how probable it was where it was said."""
 
 
 @timed("prefill")
@@ -86,7 +88,8 @@ def decode(
     said = [Said() for _ in places]
     going = list(range(len(said)))
     for _ in range(max_new_tokens):
-        tokens = model.backbone.logits(decoding.state).argmax(-1)
+        logits = model.backbone.logits(decoding.state)
+        tokens = logits.argmax(-1)
         chosen = tokens.tolist()  # the one wait for the device in a step
         ended = [k for k in going if chosen[places[k][0]][places[k][1]] == eos]
         for k in ended:
@@ -102,6 +105,7 @@ def decode(
                 on_token(k, chosen[row][slot])
             if chosen[row][slot] == config.seg_token_id:
                 pointing.append(k)
+                said[k].seg_probabilities.append(logits[row, slot].float().softmax(-1)[config.seg_token_id])
         if config.seg_state == "before":
             _catch_states(decoding, said, places, pointing, on_seg)
         step(model, decoding, tokens)

@@ -17,7 +17,7 @@ from lisa.decoding import decode, prefill
 from lisa.modeling import LisaModel, MaskOutput
 from lisa.processing import Batch, LisaProcessor
 from lisa.profiling import timed
-from lisa.results import Answer
+from lisa.results import Answer, Scores, no_masks
 from lisa.seg import gather_seg_states, image_of_seg, seg_positions
 from sam_bridge import ImageSize, to_original_size
 
@@ -52,7 +52,8 @@ class Predictor:
         image_of = torch.repeat_interleave(
             image_of_conversation, torch.tensor([len(one.seg_states) for one in said], device=batch.offset.device)
         )
-        masks, scores = self._masks(torch.stack(states) if states else None, image_of, batch)
+        probabilities = [probability for one in said for probability in one.seg_probabilities]
+        masks, scores = self._masks(torch.stack(states) if states else None, probabilities, image_of, batch)
         texts = [self.processor.text.decode(one.ids) for one in said]
         return _answers(texts, [len(one.seg_states) for one in said], masks, scores, batch)
 
@@ -81,16 +82,22 @@ class Predictor:
             device=hidden.device,
         )
         states = gather_seg_states(hidden, positions)[wanted]
-        masks, scores = self._masks(states, image_of_seg(batch.rows, positions)[wanted], batch)
+        before = seg_positions(batch.rows, model.config.seg_token_id, "before")
+        logits = model.backbone.logits(gather_seg_states(hidden, before)[wanted])
+        probabilities = list(logits.float().softmax(-1)[:, model.config.seg_token_id])
+        masks, scores = self._masks(states, probabilities, image_of_seg(batch.rows, positions)[wanted], batch)
         return _answers(texts, counts, masks, scores, batch)
 
-    def _masks(self, states: Tensor | None, image_of: Tensor, batch: Batch) -> tuple[list[np.ndarray], list[float]]:
-        """A bool mask at its picture's own size and a score for each state, in order."""
+    def _masks(
+        self, states: Tensor | None, probabilities: list[Tensor], image_of: Tensor, batch: Batch
+    ) -> tuple[list[np.ndarray], Scores]:
+        """A bool mask at its picture's own size and the scores for each state, in order."""
         if states is None or len(states) == 0:
-            return [], []
+            return [], no_masks((0, 0))[1]
         output = self.model.masks_from_states(states, image_of, batch.sam_pixels)
         sizes = [batch.sizes[image] for image in image_of.tolist()]
-        return masks_at_original_size(output, sizes, self.model.config.sam["image_size"])
+        masks, expected_iou = masks_at_original_size(output, sizes, self.model.config.sam["image_size"])
+        return masks, scores_of(expected_iou, probabilities)
 
 
 @timed("masks to the picture's size")
@@ -108,8 +115,16 @@ def masks_at_original_size(
     return masks, output.scores.float().clamp(0, 1).tolist()
 
 
+def scores_of(expected_iou: list[float], seg_probabilities: list[Tensor]) -> Scores:
+    """The scores of N masks; the probabilities are scalars, on any device."""
+    return Scores(
+        expected_iou=np.array(expected_iou, np.float32),
+        seg_probability=torch.stack(seg_probabilities).cpu().numpy(),
+    )
+
+
 def _answers(
-    texts: list[str], counts: list[int], masks: list[np.ndarray], scores: list[float], batch: Batch
+    texts: list[str], counts: list[int], masks: list[np.ndarray], scores: Scores, batch: Batch
 ) -> list[list[Answer]]:
     """Group texts and masks, both in reading order, by conversation and by image."""
     groups: list[list[Answer]] = []
@@ -117,12 +132,12 @@ def _answers(
     for size, number in zip(batch.sizes, batch.offset.diff().tolist(), strict=True):
         group = []
         for text, count in zip(texts[conversation:][:number], counts[conversation:][:number], strict=True):
-            own = masks[mask : mask + count]
+            own = slice(mask, mask + count)
             group.append(
                 Answer(
                     text=text,
-                    masks=np.stack(own) if own else np.zeros((0, *size.original), bool),
-                    scores=np.array(scores[mask : mask + count], np.float32),
+                    masks=np.stack(masks[own]) if count else no_masks(size.original)[0],
+                    scores=Scores(expected_iou=scores.expected_iou[own], seg_probability=scores.seg_probability[own]),
                 )
             )
             mask += count

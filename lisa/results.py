@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from lisa.conversation import SEG
 
-PALETTE = np.array(
-    [(230, 60, 60), (60, 130, 246), (34, 180, 100), (245, 170, 30), (160, 90, 230), (20, 190, 200), (240, 90, 170)],
-    np.uint8,
-)
-"""Colours of masks, RGB, in the order of the masks; they repeat after the last."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """How sure the model is of each of N masks."""
+
+    expected_iou: np.ndarray
+    """(N,) float in [0, 1]: the IoU with the truth that SAM's mask decoder expects of each mask."""
+    seg_probability: np.ndarray
+    """(N,) float in [0, 1]: the probability that the language model gave [SEG] where it said it."""
+
+    def __len__(self) -> int:
+        return len(self.expected_iou)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Answer:
     """One answer about one picture of (H, W) pixels; N masks, one for each [SEG]."""
 
@@ -25,8 +36,18 @@ class Answer:
     """The words, with [SEG] where the answer points."""
     masks: np.ndarray
     """(N, H, W) bool."""
-    scores: np.ndarray
-    """(N,) float in [0, 1]: the IoU that the mask decoder expects of each mask."""
+    scores: Scores
+    """`expected_iou` and `seg_probability` of each mask."""
+    question: str = ""
+    """What was asked."""
+    image: np.ndarray | None = field(default=None)
+    """(H, W, 3) uint8 RGB: the picture, for drawing; None where only the masks are wanted."""
+    image_name: str = ""
+    """The picture's file name, without its folder; "" for a picture that came from memory."""
+
+    def __repr__(self) -> str:
+        height, width = self.masks.shape[1:]
+        return f"Answer({self.text!r}, {len(self.masks)} masks of {height} x {width})"
 
     @property
     def phrases(self) -> list[str]:
@@ -34,48 +55,111 @@ class Answer:
         pieces = self.text.split(SEG)[: len(self.masks)]
         return [piece.strip(" ,.;:") for piece in pieces]
 
+    def plot(self, ax: Any = None, opacity: float = 0.5) -> Image:
+        """The picture with every mask in its colour, and its phrase below; a notebook shows it.
 
-def overlay_masks(image: np.ndarray, masks: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """The picture (H, W, 3) uint8 RGB with every mask (N, H, W) in its colour and a line around it."""
-    drawn = image.copy()
-    for index, mask in enumerate(masks):
-        colour = PALETTE[index % len(PALETTE)]
-        drawn[mask] = ((1 - opacity) * drawn[mask] + opacity * colour).astype(np.uint8)
-        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, contours, -1, colour.tolist(), 1, cv2.LINE_AA)
-    return drawn
+        With `ax`, Axes of matplotlib, it is drawn there as well.
+
+        >>> answer.plot().size
+        (258, 217)
+        """
+        from PIL import Image
+
+        from lisa.drawing import overlay_masks, with_legend
+
+        drawn = Image.fromarray(with_legend(overlay_masks(self._picture(), self.masks, opacity), self.phrases))
+        if ax is not None:
+            ax.imshow(drawn)
+            ax.set_axis_off()
+        return drawn
+
+    def save(self, folder: str | Path, stem: str = "") -> list[Path]:
+        """Write `STEM.json`, every mask as a PNG (0 and 255), and one overlay; returns what was written.
+
+        stem is the picture's name by default; files of an earlier answer with that stem are replaced.
+
+        >>> [path.name for path in answer.save("out")]
+        ['example.json', 'example_mask_0.png', 'example_overlay.png']
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = stem or Path(self.image_name).stem or "answer"
+        (folder / f"{stem}.json").write_text(self.to_json() + "\n", encoding="utf-8")
+        return [folder / f"{stem}.json", *save_masks(self, self._picture(), folder, stem)]
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON: question, text, image, and for each mask phrase, scores, box, area and RLE.
+
+        >>> sorted(answer.to_dict()["masks"][0])
+        ['area', 'bbox', 'expected_iou', 'phrase', 'rle', 'seg_probability']
+        """
+        from lisa.formats import answer_record
+
+        return answer_record(self)
+
+    def to_json(self) -> str:
+        """`to_dict` as text.
+
+        >>> json.loads(answer.to_json())["text"]
+        'Sure, the purple boat at the bottom [SEG].'
+        """
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_coco(self) -> dict:
+        """COCO instances: this picture, an annotation with lossless RLE for each mask; the category is the question.
+
+        >>> coco = answer.to_coco()
+        >>> coco["images"][0]["file_name"], len(coco["annotations"])
+        ('example.jpg', 1)
+        """
+        from lisa.formats import coco_instances
+
+        return coco_instances([self])
+
+    def polygons(self) -> list[list[np.ndarray]]:
+        """For each mask its outer outlines, (K, 2) int32 x and y of pixels on the border; holes are not cut out.
+
+        `cv2.fillPoly` draws the mask from them, holes filled.
+
+        >>> [len(outlines) for outlines in answer.polygons()]
+        [1]
+        """
+        from lisa.formats import outlines
+
+        return [outlines(mask) for mask in self.masks]
+
+    def to_supervision(self) -> Any:
+        """`supervision.Detections`: masks, boxes, the expected IoU as confidence, phrases in `data`.
+
+        >>> len(answer.to_supervision())
+        1
+        """
+        from lisa.formats import detections
+
+        return detections(self)
+
+    def _picture(self) -> np.ndarray:
+        if self.image is None:
+            raise ValueError("this answer came without its picture; dataclasses.replace(answer, image=pixels) adds it")
+        return self.image
+
+
+def no_masks(size: tuple[int, int]) -> tuple[np.ndarray, Scores]:
+    """What an answer that points at nothing has, for a picture of (H, W)."""
+    empty = np.zeros(0, np.float32)
+    return np.zeros((0, *size), bool), Scores(expected_iou=empty, seg_probability=empty)
 
 
 def save_masks(answer: Answer, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
     """Every mask as a lossless PNG (0 and 255), and one overlay with all of them; returns what was written."""
+    from lisa.drawing import overlay_masks, with_legend, write_png
+
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for index, mask in enumerate(answer.masks):
         written.append(folder / f"{stem}_mask_{index}.png")
-        _write_png(written[-1], mask.astype(np.uint8) * 255)
+        write_png(written[-1], mask.astype(np.uint8) * 255)
     if len(answer.masks):
         written.append(folder / f"{stem}_overlay.png")
-        legend = _with_legend(overlay_masks(image, answer.masks), answer.phrases)
-        _write_png(written[-1], cv2.cvtColor(legend, cv2.COLOR_RGB2BGR))
+        write_png(written[-1], with_legend(overlay_masks(image, answer.masks), answer.phrases))
     return written
-
-
-def _with_legend(image: np.ndarray, phrases: list[str]) -> np.ndarray:
-    """A line of text in its mask's colour below the picture for every phrase."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.load_default(size=14)
-    width = max([image.shape[1], *(int(font.getlength(phrase)) + 34 for phrase in phrases)])
-    canvas = Image.new("RGB", (width, image.shape[0] + 20 * len(phrases) + 4), "white")
-    canvas.paste(Image.fromarray(image), (0, 0))
-    draw = ImageDraw.Draw(canvas)
-    for index, phrase in enumerate(phrases):
-        top = image.shape[0] + 4 + 20 * index
-        draw.rectangle((6, top, 20, top + 13), fill=tuple(PALETTE[index % len(PALETTE)].tolist()))
-        draw.text((28, top - 2), phrase or "(no words)", fill="black", font=font)
-    return np.asarray(canvas)
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), pixels):
-        raise OSError(f"cannot write {path}; is the folder writable and the disk not full?")

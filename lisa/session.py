@@ -17,9 +17,10 @@ from transformers import DynamicCache
 
 from lisa.conversation import IMAGE_PLACEHOLDER, Conversation, Turn
 from lisa.decoding import Decoding, Said, decode, prefill
-from lisa.generation import masks_at_original_size
+from lisa.generation import masks_at_original_size, scores_of
 from lisa.packing import pack_rows
-from lisa.results import Answer
+from lisa.questions import checked_question
+from lisa.results import Answer, Scores, no_masks
 from lisa.tokenization import EncodedConversation
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class ChatSession:
     Answers are those of `Predictor.generate` for the whole conversation; `work` tells what they have cost.
     """
 
-    def __init__(self, predictor: Predictor, image: np.ndarray) -> None:
+    def __init__(self, predictor: Predictor, image: np.ndarray, image_name: str = "") -> None:
         self.predictor = predictor
+        self.image, self.image_name = image, image_name
         self.turns: tuple[Turn, ...] = ()
         self.work = Work()
         self._picture = predictor.processor([image], [[]]).to(predictor.model.device)
@@ -62,6 +64,7 @@ class ChatSession:
     @torch.inference_mode()
     def ask(self, question: str, max_new_tokens: int = 64, on_token: Callable[[int], None] | None = None) -> Answer:
         """The answer to the next question, which is remembered with it; on_token(id) is called for every new token."""
+        question = checked_question(question)
         asked = question if self.turns else f"{IMAGE_PLACEHOLDER}\n{question}"
         turns = (*self.turns, Turn("user", asked))
         text = self.predictor.processor.text
@@ -76,7 +79,14 @@ class ChatSession:
             # Broken off in the middle, the cache may hold a token in one layer and not in the next.
             self._forget()
             raise
-        answer = Answer(text=text.decode(said.ids), masks=masks, scores=scores)
+        answer = Answer(
+            text=text.decode(said.ids),
+            masks=masks,
+            scores=scores,
+            question=question,
+            image=self.image,
+            image_name=self.image_name,
+        )
         self.turns = (*turns, Turn("assistant", answer.text))
         return answer
 
@@ -121,16 +131,16 @@ class ChatSession:
             self.work.sam_images += 1
         return self._sam_embedding
 
-    def _masks(self, said: Said) -> tuple[np.ndarray, np.ndarray]:
-        """Masks (N, H, W) bool and scores (N,) of an answer; N may be 0."""
+    def _masks(self, said: Said) -> tuple[np.ndarray, Scores]:
+        """Masks (N, H, W) bool and their scores, of an answer; N may be 0."""
         (size,) = self._picture.sizes
         if not said.seg_states:
-            return np.zeros((0, *size.original), bool), np.zeros(0, np.float32)
+            return no_masks(size.original)
         model, states = self.predictor.model, torch.stack(said.seg_states)
         row_of = torch.zeros(len(states), dtype=torch.int64, device=states.device)
         output = model.masks_from_embeddings(states, row_of, self._embedding())
-        masks, scores = masks_at_original_size(output, [size] * len(states), model.config.sam["image_size"])
-        return np.stack(masks), np.array(scores, np.float32)
+        masks, expected_iou = masks_at_original_size(output, [size] * len(states), model.config.sam["image_size"])
+        return np.stack(masks), scores_of(expected_iou, said.seg_probabilities)
 
 
 def _identity(ids: Tensor, image_index: Tensor) -> Tensor:

@@ -21,3 +21,17 @@ def lisa_a(tmp_path_factory):
     with tarfile.open(Path(__file__).parent / "goldens" / "lisa_A.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder / "lisa_A"
+
+
+@pytest.fixture(scope="session")
+def example():
+    """The picture of the README."""
+    return Path(__file__).resolve().parents[1] / "docs" / "example.jpg"
+
+
+@pytest.fixture(scope="session")
+def kept_lisa():
+    """The kept model; whoever changes it changes it back."""
+    from lisa import Lisa
+
+    return Lisa.load("tiny", device="cpu")

@@ -15,7 +15,7 @@ from lisa import LisaModel, LisaProcessor
 from lisa.checkpoint import save
 from lisa.conversation import SEG
 from lisa.presets import tiny_config, tiny_image_processor, train_tokenizer
-from lisa.results import Answer
+from lisa.results import Answer, no_masks
 
 WORDS = ["USER: Where is the red car? ASSISTANT: Sure, it is here. Nothing is there."]
 
@@ -137,7 +137,7 @@ def test_a_prompt_without_a_picture_is_refused():
 
 
 def test_phrases_are_the_words_that_lead_to_each_mask():
-    masks, scores = np.zeros((2, 4, 4), bool), np.zeros(2)
+    masks, scores = np.zeros((2, 4, 4), bool), no_masks((4, 4))[1]
     answer = Answer(text="The cup [SEG] and the red ball [SEG].", masks=masks, scores=scores)
     assert answer.phrases == ["The cup", "and the red ball"]
 

@@ -15,9 +15,10 @@ from datasets.check.problems import Problem, Problems
 from datasets.check.shelf import Regions
 from datasets.check.visit import Visit
 from datasets.files import field, inside
-from datasets.images import MAX_PIXELS, Header, Picture
+from datasets.images import Header, Picture
 from datasets.masks import Part, Polygon, parse_segmentation, rasterise, segmentation_mask
 from datasets.tree import Tree
+from lisa.pixels import MAX_PIXELS
 
 _BATCH = 64  # annotations that a worker gets at once
 LINK_MEND = "restore the record that is missing, or remove this one"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from datasets.images import Picture, image_size, orient, read_header, read_image, read_label_map, read_picture
+from datasets.images import Picture, image_size, read_header, read_image, read_label_map, read_picture
+from lisa.pixels import orient
 
 GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
 
@@ -97,11 +98,11 @@ def test_a_decompression_bomb_is_refused(tmp_path, save_picture, monkeypatch):
 
 def test_a_picture_beyond_our_own_limit_is_refused_before_it_is_decoded(tmp_path, save_picture, monkeypatch):
     path = save_picture(tmp_path / "a.png", GRADIENT)
-    monkeypatch.setattr("datasets.images.MAX_PIXELS", 23)
+    monkeypatch.setattr("lisa.pixels.MAX_PIXELS", 23)
     for read in (read_image, image_size, read_label_map):
         with pytest.raises(ValueError, match=r"a\.png: declares a size beyond the limit .*4 x 6"):
             read(path)
-    monkeypatch.setattr("datasets.images.MAX_PIXELS", 24)
+    monkeypatch.setattr("lisa.pixels.MAX_PIXELS", 24)
     assert image_size(path) == (6, 4)
 
 

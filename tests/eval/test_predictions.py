@@ -9,9 +9,10 @@ from pycocotools import mask as coco_mask
 from toy_data import make_sample, strip_mask
 
 from eval.benchmark import evaluate
-from eval.predictions import Prediction, PredictionFile, PredictionPick, encode_rle, question_text
+from eval.predictions import Prediction, PredictionFile, PredictionPick, question_text
 from eval.sheet import CELL, TARGET_COLOR, overlay, prediction_sheet, wrap
 from lisa.conversation import Conversation, Turn
+from lisa.formats import encode_rle
 
 
 def read_lines(path) -> list[dict]:

@@ -80,8 +80,9 @@ def test_every_seg_in_an_answer_has_a_mask_of_the_pictures_size_and_a_score(taug
     ]
     for answer in (a for group in answers for a in group):
         assert answer.masks.dtype == bool
-        assert answer.scores.shape == (len(answer.masks),)
-        assert ((answer.scores >= 0) & (answer.scores <= 1)).all()
+        for score in (answer.scores.expected_iou, answer.scores.seg_probability):
+            assert score.shape == (len(answer.masks),)
+            assert ((score >= 0) & (score <= 1)).all()
 
 
 @pytest.mark.parametrize("seg_state", ["before", "at"])

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lisa.results import PALETTE, Answer, overlay_masks, save_masks
+from lisa.drawing import PALETTE, overlay_masks
+from lisa.results import Answer, Scores, save_masks
 
 IMAGE = np.full((20, 30, 3), 100, np.uint8)
 
@@ -11,7 +12,8 @@ def answer(text, count):
     masks = np.zeros((count, 20, 30), bool)
     for k in range(count):
         masks[k, 5 : 10 + k, 5:20] = True
-    return Answer(text=text, masks=masks, scores=np.full(count, 0.5, np.float32))
+    half = np.full(count, 0.5, np.float32)
+    return Answer(text=text, masks=masks, scores=Scores(expected_iou=half, seg_probability=half))
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,50 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
     with pytest.raises(OSError, match=r"cannot write .*scene_mask_0\.png"):
         save_masks(answer("[SEG].", 1), IMAGE, tmp_path, "scene")
+
+
+def test_outlines_draw_the_mask_back_with_its_holes_filled():
+    masks = np.zeros((3, 20, 30), bool)
+    masks[0, 2:9, 3:12] = True
+    masks[0, 4:6, 5:8] = False  # a hole
+    masks[0, 15, 20] = True  # and one pixel elsewhere
+    masks[1, 5:8, 0:30:2] = True  # lines of one pixel
+    given = Answer(text="[SEG] [SEG] [SEG]", masks=masks, scores=answer("", 3).scores)
+    filled = masks.copy()
+    filled[0, 4:6, 5:8] = True
+    assert [len(outlines) for outlines in given.polygons()] == [2, 15, 0]
+    for outlines, mask in zip(given.polygons(), filled, strict=True):
+        drawn = np.zeros((20, 30), np.uint8)
+        if outlines:
+            cv2.fillPoly(drawn, outlines, 1)
+        np.testing.assert_array_equal(drawn.astype(bool), mask)
+
+
+def test_coco_of_several_answers_numbers_pictures_categories_and_annotations():
+    from dataclasses import replace
+
+    from lisa.formats import coco_instances
+
+    answers = [
+        replace(answer("The cup [SEG] and the plate [SEG].", 2), question="what?", image_name="a.png"),
+        replace(answer("No.", 0), question="who?", image_name="b.png"),
+        replace(answer("[SEG].", 1), question="what?", image_name="c.png"),
+    ]
+    coco = coco_instances(answers)
+    assert coco["images"] == [
+        {"id": k, "file_name": name, "height": 20, "width": 30} for k, name in enumerate(("a.png", "b.png", "c.png"), 1)
+    ]
+    assert coco["categories"] == [{"id": 1, "name": "what?"}, {"id": 2, "name": "who?"}]
+    assert [(a["id"], a["image_id"], a["category_id"], a["phrase"]) for a in coco["annotations"]] == [
+        (1, 1, 1, "The cup"),
+        (2, 1, 1, "and the plate"),
+        (3, 3, 1, ""),
+    ]
+    assert coco["annotations"][0]["bbox"] == [5, 5, 15, 5]
+    assert coco["annotations"][0]["area"] == 75
+
+
+def test_an_answer_without_its_picture_cannot_be_drawn_and_says_so():
+    with pytest.raises(ValueError, match="came without its picture"):
+        answer("[SEG]", 1).plot()
+    assert repr(answer("[SEG]", 1)) == "Answer('[SEG]', 1 masks of 20 x 30)"

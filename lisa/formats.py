@@ -1,0 +1,104 @@
+"""Answers in the formats of others: COCO, outlines, supervision, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+if TYPE_CHECKING:
+    from lisa.results import Answer
+
+
+def encode_rle(mask: np.ndarray) -> dict:
+    """A (H, W) bool mask as COCO RLE with `counts` as text; `pycocotools.mask.decode` reads it back."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def mask_records(answer: Answer) -> list[dict]:
+    """For each mask: phrase, scores, bbox [x, y, width, height] and area in pixels, RLE."""
+    rles = [encode_rle(mask) for mask in answer.masks]
+    return [
+        {
+            "phrase": phrase,
+            "expected_iou": round(float(answer.scores.expected_iou[index]), 6),
+            "seg_probability": round(float(answer.scores.seg_probability[index]), 6),
+            "bbox": [float(side) for side in coco_mask.toBbox(rle)],
+            "area": int(coco_mask.area(rle)),
+            "rle": rle,
+        }
+        for index, (phrase, rle) in enumerate(zip(answer.phrases, rles, strict=True))
+    ]
+
+
+def answer_record(answer: Answer) -> dict:
+    """An answer as plain values for JSON."""
+    height, width = answer.masks.shape[1:]
+    return {
+        "image": {"file_name": answer.image_name, "height": height, "width": width},
+        "question": answer.question,
+        "text": answer.text,
+        "masks": mask_records(answer),
+    }
+
+
+def coco_instances(answers: Sequence[Answer]) -> dict:
+    """COCO instances: a picture for each answer, a category for each question, an annotation for each mask."""
+    records = [answer_record(answer) for answer in answers]
+    categories = {record["question"] or "object": 0 for record in records}
+    categories = {name: number for number, name in enumerate(categories, start=1)}
+    annotations: list[dict] = []
+    for image_id, record in enumerate(records, start=1):
+        for mask in record["masks"]:
+            category = categories[record["question"] or "object"]
+            annotations.append(coco_annotation(len(annotations) + 1, image_id, category, record["text"], mask))
+    return {
+        "images": [{"id": image_id, **record["image"]} for image_id, record in enumerate(records, start=1)],
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        "annotations": annotations,
+    }
+
+
+def coco_annotation(number: int, image_id: int, category: int, text: str, mask: dict) -> dict:
+    """One of `mask_records` as a COCO annotation, with what the model said in fields of its own."""
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category,
+        "segmentation": mask["rle"],
+        "area": mask["area"],
+        "bbox": mask["bbox"],
+        "iscrowd": 0,
+        "score": mask["expected_iou"],
+        "seg_probability": mask["seg_probability"],
+        "phrase": mask["phrase"],
+        "answer": text,
+    }
+
+
+def outlines(mask: np.ndarray) -> list[np.ndarray]:
+    """The outer outlines of a (H, W) bool mask: (K, 2) int32 each, x and y of pixels on the border."""
+    import cv2
+
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [contour[:, 0] for contour in contours]
+
+
+def detections(answer: Answer) -> Any:
+    """`supervision.Detections` of an answer."""
+    try:
+        import supervision
+    except ImportError as error:
+        raise ImportError("to_supervision needs the package supervision: pip install supervision") from error
+    if not len(answer.masks):
+        return supervision.Detections.empty()
+    return supervision.Detections(
+        xyxy=supervision.mask_to_xyxy(answer.masks).astype(np.float32),
+        mask=answer.masks,
+        confidence=answer.scores.expected_iou,
+        class_id=np.zeros(len(answer.masks), int),
+        data={"phrase": np.array(answer.phrases), "seg_probability": answer.scores.seg_probability},
+    )

@@ -1,0 +1,194 @@
+"""Whatever people hold a picture in -> its pixels: a path, a URL, bytes, PIL, numpy or torch.
+
+Everything is decoded within limits, and what cannot be meant is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+import numpy as np
+from PIL import Image
+
+from lisa.pixels import (
+    UNREADABLE,
+    check_size,
+    exif_orientation,
+    open_image,
+    orient,
+    refuse_moving,
+    to_rgb,
+    too_large,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    ImageInput: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray | Tensor"
+    """A path, a URL, the bytes of a file, or a picture in memory."""
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""What a stranger may hand in; Pillow's EPS would start another program."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
+"""Endings of their files."""
+
+MAX_DOWNLOAD = 50_000_000
+"""Bytes of a picture behind a URL."""
+DOWNLOAD_SECONDS = 30
+"""The whole download's time."""
+
+
+def to_pixels(image: ImageInput, *, allow_url: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8 RGB as a person sees the picture.
+
+    Files and PIL pictures: EXIF orientation is applied, 16 bits are scaled to 8, transparency is dropped.
+    Arrays: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, or float from 0 to 1. Tensors: the same with the channels
+    first. A string that begins with http:// or https:// is fetched if `allow_url`.
+    """
+    if isinstance(image, str) and "://" in image:
+        return _decode(_fetch(image, allow_url), image)
+    if isinstance(image, str | Path):
+        return _from_file(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _decode(bytes(image), "the picture")
+    if isinstance(image, Image.Image):
+        return _from_pil(image)
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    if hasattr(image, "detach"):  # a tensor, without importing torch
+        return _from_tensor(image)
+    raise ValueError(
+        f"a picture is a path, a URL, bytes, a PIL image, a numpy array or a tensor, not {type(image).__name__}"
+    )
+
+
+def name_of(image: ImageInput) -> str:
+    """The file name of a picture that has one, without folders; else ""."""
+    if isinstance(image, str) and "://" in image:
+        return Path(urlsplit(image).path).name
+    if isinstance(image, Image.Image):
+        image = getattr(image, "filename", "")
+    return Path(image).name if isinstance(image, str | Path) else ""
+
+
+def _from_file(path: Path) -> np.ndarray:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such picture; check the path")
+    if not path.is_file():
+        raise ValueError(f"{path}: a picture is a file, and this is none")  # reading a pipe would wait for ever
+    return _rgb(*open_image(path, str(path), formats=_formats(), still=True), str(path))
+
+
+def _decode(data: bytes, name: str) -> np.ndarray:
+    return _rgb(*open_image(io.BytesIO(data), name, formats=_formats(), still=True), name)
+
+
+def _from_pil(image: Image.Image) -> np.ndarray:
+    name = "the picture"
+    refuse_moving(image, name)
+    try:
+        check_size(image.size)
+        image.load()
+        orientation = exif_orientation(image)
+    except Image.DecompressionBombError as error:
+        raise too_large(name, error) from error
+    except UNREADABLE as error:
+        raise ValueError(f"{name}: cannot be read ({error}); it is damaged or cut off") from error
+    return _rgb(image, orientation, name)
+
+
+def _rgb(image: Image.Image, orientation: int, name: str) -> np.ndarray:
+    try:
+        return orient(to_rgb(image), orientation)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _from_tensor(tensor: Tensor) -> np.ndarray:
+    shape = tuple(tensor.shape)
+    if len(shape) == 3 and shape[0] not in (1, 3, 4):
+        raise ValueError(
+            f"a tensor has its channels first, (3, H, W), but this one is {shape}; permute(2, 0, 1) moves them"
+        )
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.float()  # numpy knows no bfloat16
+    return _from_array((tensor.permute(1, 2, 0) if len(shape) == 3 else tensor).numpy())
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    """A copy: (H, W, 3) uint8."""
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise ValueError(
+            f"a picture in an array is (H, W, 3), may be grey (H, W) or have transparency (H, W, 4), not {array.shape}"
+        )
+    height, width = array.shape[:2]
+    try:
+        check_size((width, height))
+    except Image.DecompressionBombError as error:
+        raise too_large("the picture", error) from error
+    array = _eight_bits(array[:, :, :3])
+    return np.ascontiguousarray(np.broadcast_to(array, (height, width, 3))).copy()
+
+
+def _eight_bits(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"a picture in an array is uint8, or float from 0 to 1, not {array.dtype}")
+    low, high = float(array.min()), float(array.max())
+    if not (0 <= low <= high <= 1):  # also false for nan
+        raise ValueError(
+            f"a picture of {array.dtype} runs from 0 to 1, but this one from {low:.4g} to {high:.4g}; divide by "
+            "255, or undo its normalisation"
+        )
+    return np.rint(array * 255).astype(np.uint8)
+
+
+def _fetch(url: str, allowed: bool) -> bytes:
+    """The bytes behind a URL, within the limits of size and time."""
+    _check_url(url)
+    if not allowed:
+        raise ValueError(f"{url}: pictures are fetched from the network only with allow_url=True")
+    deadline = time.monotonic() + DOWNLOAD_SECONDS
+    data = bytearray()
+    try:
+        request = Request(url, headers={"User-Agent": "lisa"})
+        with build_opener(_OnlyHttp).open(request, timeout=DOWNLOAD_SECONDS / 3) as response:
+            while piece := response.read1(1 << 16):
+                data += piece
+                if len(data) > MAX_DOWNLOAD:
+                    raise ValueError(f"{url}: more than {MAX_DOWNLOAD // 1_000_000} MB, the limit of a picture")
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not done after {DOWNLOAD_SECONDS} seconds")
+    except (URLError, OSError) as error:
+        raise OSError(f"{url}: cannot be fetched ({error}); open it in a browser to see what is there") from error
+    return bytes(data)
+
+
+def _check_url(url: str) -> None:
+    if urlsplit(url).scheme.lower() not in ("http", "https"):
+        raise ValueError(f"{url}: only http:// and https:// are fetched")
+
+
+class _OnlyHttp(HTTPRedirectHandler):
+    """Follows no redirect to ftp: or file:."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _check_url(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow knows."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
