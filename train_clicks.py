@@ -203,10 +203,13 @@ def learn(predictor: Predictor, known: Mistakes, args: ClickArgs) -> None:
         chosen = torch.from_numpy(rng.integers(len(known), size=args.batch_size))
         targets = retarget(known, chosen, args.other_targets, rng)
         counts = known.counts[known.picture_of[chosen]]
-        loss = sum(
-            (mask_bce_loss(logits, targets, counts) * 2 + dice_loss(logits, targets, counts)).mean()
-            for logits, _ in rounds(predictor, known, chosen, targets, args.clicks, rng)
-        ) / args.clicks
+        loss = (
+            sum(
+                (mask_bce_loss(logits, targets, counts) * 2 + dice_loss(logits, targets, counts)).mean()
+                for logits, _ in rounds(predictor, known, chosen, targets, args.clicks, rng)
+            )
+            / args.clicks
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
@@ -227,7 +230,9 @@ def main(argv: list[str] | None = None) -> list[float]:
         collect(predictor, args.dataset_dir, data, args.pictures) for data in (args.train_data, args.val_data)
     )
     for share, words in ((0.0, "of the thing asked for"), (1.0, "of any thing of the picture")):
-        print(f"IoU {words} after 0, 1, ... clicks, before: {_row(measure(predictor, held_out, args, share))}", flush=True)
+        print(
+            f"IoU {words} after 0, 1, ... clicks, before: {_row(measure(predictor, held_out, args, share))}", flush=True
+        )
     learn(predictor, known, args)
     for share, words in ((0.0, "of the thing asked for"), (1.0, "of any thing of the picture")):
         after = measure(predictor, held_out, args, share)

@@ -76,12 +76,12 @@ def decode(
     eos: int,
     max_new_tokens: int,
     on_token: Callable[[int, int], None] | None = None,
-    on_seg: Callable[[int, Tensor], None] | None = None,
+    on_seg: Callable[[int, Said], None] | None = None,
 ) -> list[Said]:
     """Greedy answers, one for each conversation in reading order, each up to its end-of-sentence token.
 
-    on_token(conversation, id) is called for every new token, and on_seg(conversation, state) for every [SEG] as soon as
-    its state (D,) is there. What was said stands in the cache afterwards.
+    on_token(conversation, id) is called for every new token, and on_seg(conversation, said so far) for every [SEG], as
+    soon as its state is there. What was said stands in the cache afterwards.
     """
     config = model.config
     places = [tuple(slot) for slot in (decoding.slots != PADDING).nonzero().tolist()]
@@ -132,12 +132,12 @@ def _catch_states(
     said: list[Said],
     places: list[tuple[int, ...]],
     pointing: list[int],
-    on_seg: Callable[[int, Tensor], None] | None,
+    on_seg: Callable[[int, Said], None] | None,
 ) -> None:
     for k in pointing:
         said[k].seg_states.append(decoding.state[places[k]])
         if on_seg is not None:
-            on_seg(k, said[k].seg_states[-1])
+            on_seg(k, said[k])
 
 
 def _slots(rows: Rows) -> Tensor:
