@@ -12,7 +12,7 @@ def preview_scale(height: int, width: int, longest: int) -> float:
 
 
 def preview_jpeg(image: np.ndarray, longest: int) -> bytes:
-    """The picture (H, W, 3) uint8 RGB as a JPEG of at most `longest` pixels a side; nothing else of its file is left."""
+    """The picture (H, W, 3) uint8 RGB as a JPEG of at most `longest` pixels a side, and nothing else."""
     height, width = image.shape[:2]
     scale = preview_scale(height, width, longest)
     if scale < 1:
