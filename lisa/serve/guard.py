@@ -11,6 +11,8 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from lisa.serve.limits import Limits, RefusedError
 
 Message = MutableMapping[str, Any]
@@ -33,7 +35,7 @@ HEADERS = [
     # Gradio makes functions of text and writes styles into the page; nothing is loaded from anywhere else.
     (
         b"content-security-policy",
-        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'none'; "
+        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
         b"form-action 'self'; frame-ancestors 'self'",
     ),
     (b"x-content-type-options", b"nosniff"),
@@ -83,7 +85,8 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > largest:
-                raise self._too_large(largest)
+                # FastAPI makes a 400 of any other error while it reads a body.
+                raise HTTPException(413, str(self._too_large(largest)))
             return message
 
         async def with_headers(message: Message) -> None:
@@ -101,6 +104,9 @@ class Guard:
         except RefusedError as error:
             if not started:
                 await _refuse(send, error)
+        except HTTPException as error:
+            if not started:
+                await _refuse(send, RefusedError(error.status_code, error.detail))
 
     def _largest_body(self, path: str) -> int:
         """Bytes of a request to a path: base64 makes a picture larger by a third."""

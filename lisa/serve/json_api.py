@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from lisa.pointing import Click
 from lisa.questions import MAX_CHARACTERS
 from lisa.serve.downloads import coco_json, masks_zip
-from lisa.serve.examples import EXAMPLES, read_example
+from lisa.serve.examples import EXAMPLES, Example, read_example
 from lisa.serve.host import Host
 from lisa.serve.limits import RefusedError
 from lisa.serve.schema import About, AnswerOut, Ask, AskNext, Correct, MaskOut, Problem, TalkOut
@@ -98,8 +98,8 @@ def router(host: Host) -> APIRouter:
         host.talks.drop(talk)
 
     @api.get("/examples")
-    async def examples() -> list[str]:
-        """Names of pictures to try."""
+    async def examples() -> list[Example]:
+        """Pictures to try."""
         return list(EXAMPLES)
 
     @api.get("/examples/{name}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})

@@ -38,7 +38,7 @@ window.lisaPage = (() => {
   const asJson = (body) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
   const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
   const percent = (share) => `${Math.round(100 * share)} %`;
-  const colour = (index) => COLOURS[index % COLOURS.length];
+  const colour = (mask) => COLOURS[mask.number % COLOURS.length];
 
   function notify(text) {
     page.notice = text;
@@ -58,7 +58,7 @@ window.lisaPage = (() => {
     drawStage();
     try {
       const told = await (await call("api/talks", { method: "POST", body: form })).json();
-      const picture = { ...told, url: `api/talks/${told.talk}/picture`, turns: [], active: -1, questions };
+      const picture = { ...told, url: `api/talks/${told.talk}/picture`, turns: [], masks: 0, questions };
       page.pictures.push(picture);
       show(picture);
     } catch (error) {
@@ -129,10 +129,10 @@ window.lisaPage = (() => {
     for (const picture of page.pictures) {
       const turn = picture.turns.find((one) => one.ticket === told.ticket);
       if (!turn || turn.done) continue;
-      const fresh = told.masks.slice(turn.masks.length).map((mask) => ({ ...mask, hidden: false, clicks: [], busy: false }));
-      turn.masks.push(...fresh);
+      const fresh = told.masks.slice(turn.masks.length);
+      // Over a whole talk no two masks have the same number, nor the same colour as long as there is another.
+      turn.masks.push(...fresh.map((mask) => ({ ...mask, number: picture.masks++, hidden: false, clicks: [], busy: false })));
       Object.assign(turn, { text: told.text, done: told.done, error: told.error });
-      if (fresh.length) picture.active = picture.turns.indexOf(turn);
       if (picture !== page.shown) continue;
       if (fresh.length) drawStage();
       drawTalk();
@@ -154,7 +154,6 @@ window.lisaPage = (() => {
   // ---- corrections -------------------------------------------------------------------------------------------
   function startCorrecting(turn, index) {
     const { width, height } = page.shown;
-    page.shown.active = page.shown.turns.indexOf(turn);
     turn.masks[index].hidden = false;
     correcting = { turn, index, inside: true, x: width / 2, y: height / 2 };
     drawStage();
@@ -253,13 +252,13 @@ window.lisaPage = (() => {
         make("img", { src: `api/examples/${example.name}`, alt: example.title }))));
   }
 
-  const activeTurn = () => page.shown?.turns[page.shown.active];
+  const masksShown = () => page.shown.turns.flatMap((turn) => turn.masks);
 
   function picturePart() {
-    const { width, height, name, url } = page.shown, turn = activeTurn();
+    const { width, height, name, url } = page.shown, masks = masksShown().filter((mask) => mask.outline && !mask.hidden);
     const svg = make("svg", {
       id: "lisa-picture", viewBox: `0 0 ${width} ${height}`, role: "group", class: correcting ? "correcting" : "",
-      "aria-label": `${name}, with ${turn ? turn.masks.length : 0} masks`, tabindex: correcting ? 0 : null,
+      "aria-label": `${name}, with ${masks.length} masks`, tabindex: correcting ? 0 : null,
       onclick: (event) => clicked(event, correcting?.inside && !event.shiftKey),
       oncontextmenu: (event) => clicked(event, false), onkeydown: pressed,
     }, make("image", { href: url, width, height }));
@@ -267,28 +266,27 @@ window.lisaPage = (() => {
     svg.style.aspectRatio = `${width} / ${height}`;
     svg.style.maxWidth = `calc(68vh * ${width / height})`;
     const unit = Math.max(width, height) / 100;
-    (turn?.masks ?? []).forEach((mask, index) => svg.append(maskPart(turn, mask, index)));
-    if (page.labels) (turn?.masks ?? []).forEach((mask, index) => {
-      if (!mask.hidden && mask.outline) svg.append(numberPart(mask, index, unit));
-    });
+    svg.append(...masks.map(maskPart));
+    if (page.labels) svg.append(...masks.map((mask) => numberPart(mask, unit)));
     if (correcting) svg.append(...clickParts(unit));
     return make("div", { class: "frame" }, svg, correcting ? correctPart() : null);
   }
 
-  function maskPart(turn, mask, index) {
+  function maskPart(mask) {
     const part = make("path", {
-      d: mask.outline, "fill-rule": "evenodd", class: "mask", "data-mask": index, tabindex: correcting ? null : 0,
-      role: "img", "aria-label": `mask ${index + 1}: ${mask.phrase || "no words"}`,
-      onmouseenter: () => highlight(index), onmouseleave: () => highlight(null),
-      onfocus: () => highlight(index), onblur: () => highlight(null),
+      d: mask.outline, "fill-rule": "evenodd", class: "mask", "data-mask": mask.number, tabindex: correcting ? null : 0,
+      role: "img", "aria-label": `mask ${mask.number + 1}: ${mask.phrase || "no words"}`,
+      onmouseenter: () => highlight(mask), onmouseleave: () => highlight(null),
+      onfocus: () => highlight(mask), onblur: () => highlight(null),
     });
-    part.style.setProperty("--colour", colour(index));
-    part.style.display = mask.hidden ? "none" : "";
+    if (mask.drawn) part.classList.add("known"); // it fades in once
+    mask.drawn = true;
+    part.style.setProperty("--colour", colour(mask));
     return part;
   }
 
   // The number stands where the mask is: in the middle of the widest run of its middle row.
-  function numberPart(mask, index, unit) {
+  function numberPart(mask, unit) {
     const probe = make("svg", { width: 0, height: 0, style: "position:absolute" });
     const path = make("path", { d: mask.outline, "fill-rule": "evenodd" });
     probe.append(path);
@@ -303,10 +301,10 @@ window.lisaPage = (() => {
     probe.remove();
     const [longest, middle] = runs.reduce((best, run) => (run[0] > best[0] ? run : best));
     const x = longest ? middle : box.x + box.width / 2;
-    const part = make("g", { class: "number", "data-mask": index, "aria-hidden": "true" },
+    const part = make("g", { class: "number", "data-mask": mask.number, "aria-hidden": "true" },
       make("circle", { cx: x, cy: point.y, r: 2.1 * unit }),
-      make("text", { x, y: point.y, "font-size": 2.8 * unit }, String(index + 1)));
-    part.style.setProperty("--colour", colour(index));
+      make("text", { x, y: point.y, "font-size": 2.8 * unit }, String(mask.number + 1)));
+    part.style.setProperty("--colour", colour(mask));
     return part;
   }
 
@@ -328,21 +326,21 @@ window.lisaPage = (() => {
       onclick: () => { correcting.inside = value; drawStage(); },
     }, make("b", {}, sign), ` ${words}`);
     return make("div", { class: "correct-bar", role: "toolbar", "aria-label": "Correct a mask" },
-      swatch(index), make("span", { class: "grow" }, `Click on what ${inside ? "belongs" : "does not belong"} to `,
-        make("em", {}, mask.phrase || `mask ${index + 1}`)),
+      swatch(mask), make("span", { class: "grow" }, `Click on what ${inside ? "belongs" : "does not belong"} to `,
+        make("em", {}, mask.phrase || `mask ${mask.number + 1}`)),
       side(true, "+", "belongs"), side(false, "\u2212", "does not"),
       make("button", { type: "button", id: "lisa-undo", disabled: !mask.clicks.length, onclick: undoClick }, "Undo"),
       make("button", { type: "button", id: "lisa-done", class: "primary", onclick: stopCorrecting }, "Done"));
   }
 
-  function swatch(index) {
-    const part = make("span", { class: "swatch", "aria-hidden": "true" }, String(index + 1));
-    part.style.setProperty("--colour", colour(index));
+  function swatch(mask) {
+    const part = make("span", { class: "swatch", "aria-hidden": "true" }, String(mask.number + 1));
+    part.style.setProperty("--colour", colour(mask));
     return part;
   }
 
   function toolPart() {
-    const any = page.shown.turns.some((turn) => turn.done && turn.masks.length);
+    const masks = masksShown(), any = masks.length > 0, all = masks.every((mask) => !mask.hidden);
     return make("div", { class: "tools" },
       make("label", {}, "Opacity", make("input", {
         type: "range", id: "lisa-opacity", min: 0, max: 1, step: 0.05, value: page.opacity,
@@ -355,6 +353,10 @@ window.lisaPage = (() => {
         type: "checkbox", id: "lisa-labels", checked: page.labels,
         onchange: (event) => { page.labels = event.target.checked; drawStage(); },
       }), "Numbers"),
+      make("button", {
+        type: "button", id: "lisa-all", disabled: !any,
+        onclick: () => { for (const mask of masks) mask.hidden = all; drawStage(); drawTalk(); },
+      }, all ? "Hide all" : "Show all"),
       make("span", { class: "grow" }),
       make("button", { type: "button", id: "lisa-zip", disabled: !any, onclick: () => download("masks.zip") }, "\u2193 Masks (PNG)"),
       make("button", { type: "button", id: "lisa-coco", disabled: !any, onclick: () => download("coco.json") }, "\u2193 COCO"));
@@ -379,12 +381,11 @@ window.lisaPage = (() => {
     stage?.querySelector(".notice")?.replaceWith(noticePart());
   }
 
-  function highlight(index) {
+  function highlight(mask) {
     for (const root of [stage, talk]) {
-      root.classList.toggle("pointing", index !== null);
+      root.classList.toggle("pointing", mask !== null);
       for (const node of root.querySelectorAll("[data-mask]")) {
-        const here = root === stage || node.closest("[data-turn]").dataset.turn === String(page.shown.active);
-        node.classList.toggle("hot", here && node.dataset.mask === String(index));
+        node.classList.toggle("hot", node.dataset.mask === String(mask?.number));
       }
     }
   }
@@ -423,66 +424,49 @@ window.lisaPage = (() => {
     setTimeout(() => document.querySelector("#lisa-send").click(), 50); // Gradio takes the text over first
   }
 
-  function turnPart(turn, number) {
-    const isActive = number === page.shown.active;
-    return make("article", { class: `turn${isActive ? " active" : ""}`, "data-turn": number },
+  function turnPart(turn) {
+    return make("article", { class: "turn" },
       make("p", { class: "question" }, turn.question),
       make("div", { class: "answer", "aria-live": "polite", "aria-busy": String(!turn.done) },
-        make("p", { class: "said" }, ...saidParts(turn, number), turn.done ? null : make("span", { class: "caret" })),
+        make("p", { class: "said" }, ...saidParts(turn), turn.done ? null : make("span", { class: "caret" })),
         turn.error ? make("p", { class: "error", role: "alert" }, sentence(turn.error)) : null,
         turn.done && !turn.error && !turn.masks.length
           ? make("p", { class: "none" }, "This answer points at nothing in the picture: it has no mask.") : null,
-        ...turn.masks.map((mask, index) => maskRow(turn, number, mask, index))));
+        ...turn.masks.map((mask, index) => maskRow(turn, mask, index))));
   }
 
   // The words of an answer; those that lead to a mask are a button in its colour.
-  function saidParts(turn, number) {
+  function saidParts(turn) {
     const pieces = turn.text.split("[SEG]"), parts = [];
     pieces.forEach((piece, index) => {
-      const phrase = turn.masks[index]?.phrase;
-      if (index === pieces.length - 1 || index >= turn.masks.length) return parts.push(piece);
-      const start = phrase ? piece.lastIndexOf(phrase) : piece.length;
-      const words = piece.slice(start).trimEnd() || "this";
+      const mask = turn.masks[index];
+      if (index === pieces.length - 1 || !mask) return parts.push(piece);
+      const start = mask.phrase ? piece.lastIndexOf(mask.phrase) : piece.length;
       const chip = make("button", {
-        type: "button", class: "phrase", id: `lisa-phrase-${number}-${index}`, "data-mask": index,
-        onmouseenter: () => point(turn, index), onmouseleave: () => highlight(null),
-        onfocus: () => point(turn, index), onblur: () => highlight(null), onclick: () => point(turn, index),
-      }, words, swatch(index));
-      chip.style.setProperty("--colour", colour(index));
+        type: "button", class: "phrase", id: `lisa-phrase-${mask.number}`, "data-mask": mask.number,
+        onmouseenter: () => highlight(mask), onmouseleave: () => highlight(null),
+        onfocus: () => highlight(mask), onblur: () => highlight(null), onclick: () => highlight(mask),
+      }, piece.slice(start).trimEnd() || "this", swatch(mask));
+      chip.style.setProperty("--colour", colour(mask));
       parts.push(piece.slice(0, start), chip);
     });
     return parts;
   }
 
-  function point(turn, index) {
-    const number = page.shown.turns.indexOf(turn);
-    if (number !== page.shown.active && !correcting) {
-      page.shown.active = number;
-      drawStage();
-      talk.querySelectorAll(".turn").forEach((node) => node.classList.toggle("active", node.dataset.turn === String(number)));
-    }
-    highlight(index);
-  }
-
-  function maskRow(turn, number, mask, index) {
-    const row = make("div", { class: "mask-row", "data-mask": index,
-      onmouseenter: () => point(turn, index), onmouseleave: () => highlight(null) },
+  function maskRow(turn, mask, index) {
+    const row = make("div", { class: "mask-row", "data-mask": mask.number, onmouseenter: () => highlight(mask), onmouseleave: () => highlight(null) },
       make("label", {}, make("input", {
-        type: "checkbox", id: `lisa-show-${number}-${index}`, checked: !mask.hidden, "aria-label": `Show mask ${index + 1}`,
-        onchange: (event) => {
-          mask.hidden = !event.target.checked;
-          page.shown.active = number;
-          drawStage();
-        },
-      }), swatch(index)),
-      make("span", { class: "grow" }, mask.outline ? mask.phrase || "(no words)" : `${mask.phrase || "(no words)"}: nothing found`,
+        type: "checkbox", id: `lisa-show-${mask.number}`, checked: !mask.hidden, "aria-label": `Show mask ${mask.number + 1}`,
+        onchange: (event) => { mask.hidden = !event.target.checked; drawStage(); },
+      }), swatch(mask)),
+      make("span", { class: "grow" }, mask.outline ? "" : "nothing found ",
         mask.clicks.length ? make("span", { class: "tag" }, `${mask.clicks.length} click${mask.clicks.length > 1 ? "s" : ""}`) : null),
       make("span", { class: "score", title: "The overlap with the truth that the mask decoder expects, and how sure the language model was to point." },
         `IoU ${percent(mask.expected_iou)} \u00b7 sure ${percent(mask.seg_probability)}`),
       make("button", {
-        type: "button", id: `lisa-correct-${number}-${index}`, disabled: !turn.done, onclick: () => startCorrecting(turn, index),
+        type: "button", id: `lisa-correct-${mask.number}`, disabled: !turn.done, onclick: () => startCorrecting(turn, index),
       }, "Correct"));
-    row.style.setProperty("--colour", colour(index));
+    row.style.setProperty("--colour", colour(mask));
     return row;
   }
 

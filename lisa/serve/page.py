@@ -52,7 +52,6 @@ def build_page(host: Host) -> gr.Blocks:
                     html_template=TALK,
                     js_on_load="lisaPage.talk(element, props, watch)",
                     apply_default_css=False,
-                    head=f"<script>{asset('page.js')}</script>",
                 )
                 with gr.Row(elem_id="lisa-ask"):
                     question = gr.Textbox(

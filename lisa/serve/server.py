@@ -68,6 +68,7 @@ def build_app(host: Host) -> FastAPI:
         path="/",
         theme=theme(),
         css=asset("page.css"),
+        head=f"<script>{asset('page.js')}</script>",
         footer_links=[],
         run_history=False,
         show_error=False,
