@@ -326,8 +326,7 @@ window.lisaPage = (() => {
       onclick: () => { correcting.inside = value; drawStage(); },
     }, make("b", {}, sign), ` ${words}`);
     return make("div", { class: "correct-bar", role: "toolbar", "aria-label": "Correct a mask" },
-      swatch(mask), make("span", { class: "grow" }, `Click on what ${inside ? "belongs" : "does not belong"} to `,
-        make("em", {}, mask.phrase || `mask ${mask.number + 1}`)),
+      swatch(mask), make("span", { class: "grow" }, `Click on what ${inside ? "belongs" : "does not belong"} to it`),
       side(true, "+", "belongs"), side(false, "\u2212", "does not"),
       make("button", { type: "button", id: "lisa-undo", disabled: !mask.clicks.length, onclick: undoClick }, "Undo"),
       make("button", { type: "button", id: "lisa-done", class: "primary", onclick: stopCorrecting }, "Done"));
@@ -358,8 +357,8 @@ window.lisaPage = (() => {
         onclick: () => { for (const mask of masks) mask.hidden = all; drawStage(); drawTalk(); },
       }, all ? "Hide all" : "Show all"),
       make("span", { class: "grow" }),
-      make("button", { type: "button", id: "lisa-zip", disabled: !any, onclick: () => download("masks.zip") }, "\u2193 Masks (PNG)"),
-      make("button", { type: "button", id: "lisa-coco", disabled: !any, onclick: () => download("coco.json") }, "\u2193 COCO"));
+      make("button", { type: "button", id: "lisa-zip", disabled: !any, title: "Every mask as PNG", onclick: () => download("masks.zip") }, "\u2193 PNG"),
+      make("button", { type: "button", id: "lisa-coco", disabled: !any, title: "All masks as COCO instances", onclick: () => download("coco.json") }, "\u2193 COCO"));
   }
 
   function stripPart() {

@@ -45,7 +45,7 @@ def build_page(host: Host) -> gr.Blocks:
     with gr.Blocks(title="LISA", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(HEADER, js_on_load=None)
         with gr.Row(elem_id="lisa-columns", equal_height=False):
-            with gr.Column(scale=6, min_width=320):
+            with gr.Column(scale=7, min_width=320):
                 gr.HTML(html_template=STAGE, js_on_load="lisaPage.stage(element)", apply_default_css=False)
             with gr.Column(scale=5, min_width=320, elem_id="lisa-side"):
                 answer = gr.HTML(
@@ -67,9 +67,13 @@ def build_page(host: Host) -> gr.Blocks:
                     send = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="lisa-send")
         token = gr.Textbox(visible="hidden", elem_id="lisa-token")
         ticket = gr.Textbox(visible="hidden", elem_id="lisa-ticket")
-        gr.on(
+
+        def stream(asked: Any, key: Any, number: Any) -> Iterator[dict]:
+            yield from _stream(host, asked, key, number)  # Gradio looks at the function to see that it streams
+
+        sent = gr.on(
             [send.click, question.submit],
-            fn=lambda asked, talk, number: _stream(host, asked, talk, number),
+            fn=stream,
             inputs=[question, token, ticket],
             outputs=answer,
             # The browser knows which picture is asked about; it also writes the question into the history.
@@ -80,6 +84,7 @@ def build_page(host: Host) -> gr.Blocks:
             trigger_mode="multiple",
             api_visibility="private",
         )
+        sent.failure(fn=None, js="() => lisaPage.failed()")
     page.queue(max_size=host.limits.waiting, api_open=False)
     return page
 

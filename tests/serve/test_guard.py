@@ -108,18 +108,24 @@ def test_a_socket_is_closed_at_once(client):
         pass
 
 
+def routes_of(routes):
+    """(path, method) of all routes, those of included routers too."""
+    for route in routes:
+        if hasattr(route, "original_router"):
+            yield from routes_of(route.original_router.routes)
+        else:
+            yield from ((route.path, method) for method in route.methods)
+
+
 def test_what_is_open_of_gradio_is_what_the_page_needs(client):
     """A new Gradio must not bring new open roads unnoticed: of its routes these and no others pass the guard."""
     from lisa.serve.guard import _is_open
 
-    gradio_app = next(
-        route.app for route in client.app.routes if hasattr(route, "app") and hasattr(route.app, "blocks")
-    )
+    (gradio_app,) = [route.app for route in client.app.routes if hasattr(getattr(route, "app", None), "blocks")]
     opened = {
-        route.path.rstrip("/") or "/"
-        for route in gradio_app.routes
-        for method in getattr(route, "methods", None) or ()
-        if _is_open(method, route.path.replace("{path:path}", "x").replace("{session_hash}", "x"))
+        path.rstrip("/") or "/"
+        for path, method in routes_of(gradio_app.routes)
+        if _is_open(method, path.replace("{path:path}", "x").replace("{session_hash}", "x"))
     }
     assert opened == {
         "/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/assets/{path:path}",
