@@ -76,10 +76,12 @@ def decode(
     eos: int,
     max_new_tokens: int,
     on_token: Callable[[int, int], None] | None = None,
+    on_seg: Callable[[int, Said], None] | None = None,
 ) -> list[Said]:
     """Greedy answers, one for each conversation in reading order, each up to its end-of-sentence token.
 
-    on_token(conversation, id) is called for every new token. What was said stands in the cache afterwards.
+    on_token(conversation, id) is called for every new token, and on_seg(conversation, said so far) for every [SEG], as
+    soon as its state is there. What was said stands in the cache afterwards.
     """
     config = model.config
     places = [tuple(slot) for slot in (decoding.slots != PADDING).nonzero().tolist()]
@@ -105,10 +107,10 @@ def decode(
                 pointing.append(k)
                 said[k].seg_probabilities.append(logits[row, slot].float().softmax(-1)[config.seg_token_id])
         if config.seg_state == "before":
-            _catch_states(decoding, said, places, pointing)
+            _catch_states(decoding, said, places, pointing, on_seg)
         step(model, decoding, tokens)
         if config.seg_state == "at":
-            _catch_states(decoding, said, places, pointing)
+            _catch_states(decoding, said, places, pointing, on_seg)
     return said
 
 
@@ -125,9 +127,17 @@ def step(model: LisaModel, decoding: Decoding, tokens: Tensor) -> None:
     decoding.positions = decoding.positions + 1
 
 
-def _catch_states(decoding: Decoding, said: list[Said], places: list[tuple[int, ...]], pointing: list[int]) -> None:
+def _catch_states(
+    decoding: Decoding,
+    said: list[Said],
+    places: list[tuple[int, ...]],
+    pointing: list[int],
+    on_seg: Callable[[int, Said], None] | None,
+) -> None:
     for k in pointing:
         said[k].seg_states.append(decoding.state[places[k]])
+        if on_seg is not None:
+            on_seg(k, said[k])
 
 
 def _slots(rows: Rows) -> Tensor:

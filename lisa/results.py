@@ -52,8 +52,7 @@ class Answer:
     @property
     def phrases(self) -> list[str]:
         """The words that lead to each [SEG]: N strings, "" where nothing stands before it."""
-        pieces = self.text.split(SEG)[: len(self.masks)]
-        return [piece.strip(" ,.;:") for piece in pieces]
+        return phrases_of(self.text, len(self.masks))
 
     def plot(self, ax: Any = None, opacity: float = 0.5) -> Image:
         """The picture with every mask in its colour, and its phrase below; a notebook shows it.
@@ -144,6 +143,11 @@ class Answer:
         if self.image is None:
             raise ValueError("this answer came without its picture; dataclasses.replace(answer, image=pixels) adds it")
         return self.image
+
+
+def phrases_of(text: str, number: int) -> list[str]:
+    """The words that lead to each of the first `number` [SEG] of a text; "" where nothing stands before it."""
+    return [piece.strip(" ,.;:") for piece in text.split(SEG)[:number]]
 
 
 def no_masks(size: tuple[int, int]) -> tuple[np.ndarray, Scores]:

@@ -6,7 +6,7 @@ model's cache holds the conversation so far, and a new question adds only its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,12 @@ from transformers import DynamicCache
 
 from lisa.conversation import IMAGE_PLACEHOLDER, Conversation, Turn
 from lisa.decoding import Decoding, Said, decode, prefill
-from lisa.generation import masks_at_original_size, scores_of
 from lisa.packing import pack_rows
+from lisa.pointing import Click, Pointed, correct, point, to_mask
 from lisa.questions import checked_question
 from lisa.results import Answer, Scores, no_masks
 from lisa.tokenization import EncodedConversation
-from sam_bridge import Embeddings
+from sam_bridge import Embeddings, ImageSize
 
 if TYPE_CHECKING:
     from lisa.generation import Predictor
@@ -42,6 +42,16 @@ class Work:
     """Tokens of answers."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heard:
+    """An answer, before its masks are pixels."""
+
+    question: str
+    text: str
+    pointed: tuple[Pointed, ...]
+    """One for each [SEG]."""
+
+
 class ChatSession:
     """Questions about one picture (H, W, 3) uint8 RGB, each asked with all that was said before.
 
@@ -56,7 +66,7 @@ class ChatSession:
         self._picture = predictor.processor([image], [[]]).to(predictor.model.device)
         self._image_tokens: Tensor | None = None
         self._sam_embedding: Embeddings | None = None
-        self._forget()
+        self.rest()
 
     def reset(self) -> None:
         """Forget what was said; what was read of the picture stays."""
@@ -65,31 +75,72 @@ class ChatSession:
     @torch.inference_mode()
     def ask(self, question: str, max_new_tokens: int = 64, on_token: Callable[[int], None] | None = None) -> Answer:
         """The answer to the next question, which is remembered with it; on_token(id) is called for every new token."""
+        heard = self.listen(question, max_new_tokens, on_token)
+        masks, scores = no_masks(self._size.original)
+        if heard.pointed:
+            masks = np.stack([self.mask(one) for one in heard.pointed])
+            scores = Scores(
+                expected_iou=np.array([one.expected_iou for one in heard.pointed], np.float32),
+                seg_probability=np.array([one.seg_probability for one in heard.pointed], np.float32),
+            )
+        return Answer(
+            text=heard.text,
+            masks=masks,
+            scores=scores,
+            question=heard.question,
+            image=self.image,
+            image_name=self.image_name,
+        )
+
+    @torch.inference_mode()
+    def listen(
+        self,
+        question: str,
+        max_new_tokens: int = 64,
+        on_token: Callable[[int], None] | None = None,
+        on_pointed: Callable[[Pointed], None] | None = None,
+    ) -> Heard:
+        """As `ask`, without the masks in pixels, which can be large; on_pointed is called at once for every [SEG]."""
         question = checked_question(question)
         asked = question if self.turns else f"{IMAGE_PLACEHOLDER}\n{question}"
         turns = (*self.turns, Turn("user", asked))
         processor = self.predictor.processor
         encoded = processor.encode(Conversation(turns), *self._picture.shapes)
         stream = None if on_token is None else lambda _, token: on_token(token)
+        model, pointed = self.predictor.model, []
+
+        def look(_: int, said: Said) -> None:
+            pointed.extend(point(model, said, self._embedding(), len(pointed)))
+            on_pointed(pointed[-1])
+
         eos = processor.tokenizer.eos_token_id
         try:
-            (said,) = decode(self.predictor.model, self._read(encoded), eos, max_new_tokens, stream)
+            on_seg = None if on_pointed is None else look
+            (said,) = decode(model, self._read(encoded), eos, max_new_tokens, stream, on_seg)
             self._remember(encoded, said)
-            masks, scores = self._masks(said)
+            if said.seg_states:
+                pointed += point(model, said, self._embedding(), len(pointed))
         except BaseException:
             # Broken off in the middle, the cache may hold a token in one layer and not in the next.
-            self._forget()
+            self.rest()
             raise
-        answer = Answer(
-            text=processor.text.decode(said.ids),
-            masks=masks,
-            scores=scores,
-            question=question,
-            image=self.image,
-            image_name=self.image_name,
-        )
-        self.turns = (*turns, Turn("assistant", answer.text))
-        return answer
+        self.turns = (*turns, Turn("assistant", processor.text.decode(said.ids)))
+        return Heard(question=question, text=self.turns[-1].text, pointed=tuple(pointed))
+
+    @torch.inference_mode()
+    def mask(self, pointed: Pointed) -> np.ndarray:
+        """(H, W) bool: where something points, in the picture."""
+        return to_mask(pointed, self._size, self.predictor.model.config.sam["image_size"])
+
+    @torch.inference_mode()
+    def correct(self, pointed: Pointed, clicks: Sequence[Click]) -> Pointed:
+        """Where it points after some clicks; `pointed` as `listen` gave it, and all clicks so far."""
+        return correct(self.predictor.model, pointed, clicks, self._embedding(), self._size)
+
+    def rest(self) -> None:
+        """Let go of the language model's cache, which is large; the next question reads the conversation again."""
+        self._cache = DynamicCache()
+        self._held = torch.zeros(0, 3, dtype=torch.int64)
 
     def _read(self, encoded: EncodedConversation) -> Decoding:
         """Prefill what the cache does not hold; what it holds beyond the common beginning is dropped.
@@ -116,10 +167,6 @@ class ChatSession:
         self._held = _identity(ids, places, encoded.full)
         self.work.said_tokens += len(said.ids)
 
-    def _forget(self) -> None:
-        self._cache = DynamicCache()
-        self._held = torch.zeros(0, 3, dtype=torch.int64)
-
     def _tokens(self) -> Tensor:
         """(1, P, D) image tokens."""
         if self._image_tokens is None:
@@ -134,16 +181,10 @@ class ChatSession:
             self.work.sam_images += 1
         return self._sam_embedding
 
-    def _masks(self, said: Said) -> tuple[np.ndarray, Scores]:
-        """Masks (N, H, W) bool and their scores, of an answer; N may be 0."""
+    @property
+    def _size(self) -> ImageSize:
         (size,) = self._picture.sizes
-        if not said.seg_states:
-            return no_masks(size.original)
-        model, states = self.predictor.model, torch.stack(said.seg_states)
-        row_of = torch.zeros(len(states), dtype=torch.int64, device=states.device)
-        output = model.masks_from_embeddings(states, row_of, self._embedding())
-        masks, expected_iou = masks_at_original_size(output, [size] * len(states), model.config.sam["image_size"])
-        return np.stack(masks), scores_of(expected_iou, said.seg_probabilities)
+        return size
 
 
 def _identity(ids: Tensor, image_index: Tensor, full: int) -> Tensor:

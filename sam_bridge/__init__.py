@@ -8,6 +8,7 @@ from typing import Any
 
 _HOMES = {
     "AnySize": "sam_bridge.sizes",
+    "Clicks": "sam_bridge.correct",
     "EmbeddingCache": "sam_bridge.cache",
     "Embeddings": "sam_bridge.embeddings",
     "MaskModel": "sam_bridge.base",
@@ -19,6 +20,7 @@ _HOMES = {
     "as_size": "sam_bridge.sizes",
     "build_sam": "sam_bridge.build",
     "check_fit": "sam_bridge.files",
+    "correct_masks": "sam_bridge.correct",
     "decode_masks": "sam_bridge.decode",
     "dense_positions": "sam_bridge.decode",
     "describe": "sam_bridge.sizes",

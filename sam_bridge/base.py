@@ -31,11 +31,17 @@ class MaskModel(nn.Module):
         """(B, 3, s, s) of the weights' type, as `prepare_pixels` makes them; B >= 1."""
 
     @abstractmethod
-    def decode(self, embeddings: Embeddings, prompts: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
-        """As `decode_masks`, for S >= 1."""
+    def decode(self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+        """As `decode_masks`, for S >= 1 masks with K sparse prompts (S, K, E) each; dense is added to the embedding of
+        each one's picture: (S, E, g, g), or (1, E, 1, 1) as `no_mask`."""
 
     def restore_constants(self) -> None:
         """Set constants again that no checkpoint holds, and some loaders leave undefined."""
+
+    @property
+    def no_mask(self) -> Tensor:
+        """The dense prompt of masks of which nothing is known, (1, E, 1, 1)."""
+        return self.prompt_encoder.no_mask_embed.weight[:, :, None, None]
 
     @property
     def dtype(self) -> torch.dtype:

@@ -24,7 +24,7 @@ def decode_masks(sam: MaskModel, embeddings: Embeddings, prompts: Tensor, image_
     if len(prompts) == 0:
         side = sam.size.low_res
         return prompts.new_zeros(0, side, side), prompts.new_zeros(0)
-    return sam.decode(embeddings, prompts, image_of)
+    return sam.decode(embeddings, prompts[:, None], sam.no_mask, image_of)
 
 
 def dense_positions(prompt_encoder: PromptEncoder) -> Tensor:

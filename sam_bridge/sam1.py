@@ -31,15 +31,14 @@ class Sam1(MaskModel, Sam):
     def encode(self, pixels: Tensor) -> Embeddings:
         return Embeddings(self.image_encoder(pixels))
 
-    def decode(self, embeddings: Embeddings, prompts: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
         # MaskDecoder repeats ONE image over all prompts. The dense prompt is added to the image per prompt, so
         # the images go in there, and the image itself is zero: the same sum, for any number of images.
-        no_mask = self.prompt_encoder.no_mask_embed.weight[0]
-        dense = (embeddings.image + no_mask[:, None, None]).index_select(0, image_of)
+        dense = embeddings.image.index_select(0, image_of) + dense
         low_res, scores = self.mask_decoder(
             image_embeddings=torch.zeros_like(dense[:1]),
             image_pe=dense_positions(self.prompt_encoder).to(dense.dtype),
-            sparse_prompt_embeddings=prompts[:, None].to(dense.dtype),
+            sparse_prompt_embeddings=sparse.to(dense.dtype),
             dense_prompt_embeddings=dense,
             multimask_output=False,
         )

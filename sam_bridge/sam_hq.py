@@ -39,13 +39,12 @@ class SamHq(MaskModel):
         image, early = self.image_encoder(pixels)
         return Embeddings(image, (early,))
 
-    def decode(self, embeddings: Embeddings, prompts: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
         (early,) = embeddings.fine
-        no_mask = self.prompt_encoder.no_mask_embed.weight[0]
         sam_mask, hq_mask, scores = self.mask_decoder(
-            image=(embeddings.image + no_mask[:, None, None]).index_select(0, image_of),
+            image=embeddings.image.index_select(0, image_of) + dense,
             positions=dense_positions(self.prompt_encoder).to(early.dtype),
-            prompts=prompts[:, None].to(early.dtype),
+            prompts=sparse.to(early.dtype),
             details=self.mask_decoder.details(embeddings.image, early).index_select(0, image_of),
         )
         return hq_mask if self.size.hq_token_only else sam_mask + hq_mask, scores

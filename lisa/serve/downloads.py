@@ -1,0 +1,72 @@
+"""What a user takes home: masks as PNG, and COCO instances."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from pathlib import PurePath
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from lisa.formats import coco_annotation
+from lisa.serve.limits import RefusedError
+from lisa.serve.talks import Mask, Talk
+
+
+def masks_zip(talk: Talk) -> bytes:
+    """An archive of every mask of a talk as PNG (0 and 255), named by answer, mask and phrase."""
+    _require_masks(talk)
+    archive = io.BytesIO()
+    stem = PurePath(talk.name).stem
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed already
+        for number, spoken in enumerate(talk.spoken, start=1):
+            for index, mask in enumerate(spoken.masks, start=1):
+                words = re.sub(r"\W+", "_", mask.phrase).strip("_")[:40]
+                name = f"{stem}_{number}_{index}" + (f"_{words}" if words else "")
+                file.writestr(f"{name}.png", _png(mask))
+    return archive.getvalue()
+
+
+def coco_json(talk: Talk) -> bytes:
+    """COCO instances of a talk: one picture, a category for each question, an annotation for each mask."""
+    _require_masks(talk)
+    questions = list(dict.fromkeys(spoken.question for spoken in talk.spoken))
+    annotations: list[dict] = []
+    for spoken in talk.spoken:
+        for mask in spoken.masks:
+            category = questions.index(spoken.question) + 1
+            annotations.append(coco_annotation(len(annotations) + 1, 1, category, spoken.text, _record(mask)))
+    document = {
+        "images": [{"id": 1, "file_name": talk.name, "height": talk.height, "width": talk.width}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(questions, start=1)],
+        "annotations": annotations,
+    }
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def _require_masks(talk: Talk) -> None:
+    if not any(spoken.masks for spoken in talk.spoken):
+        raise RefusedError(404, "no answer of this talk has a mask yet; ask for something first")
+
+
+def _record(mask: Mask) -> dict:
+    """As `lisa.formats.mask_records`."""
+    return {
+        "phrase": mask.phrase,
+        "expected_iou": round(mask.expected_iou, 6),
+        "seg_probability": round(mask.seg_probability, 6),
+        "bbox": [float(side) for side in coco_mask.toBbox(mask.rle)],
+        "area": int(coco_mask.area(mask.rle)),
+        "rle": mask.rle,
+    }
+
+
+def _png(mask: Mask) -> bytes:
+    pixels = coco_mask.decode(mask.rle) * np.uint8(255)
+    done, data = cv2.imencode(".png", pixels)
+    assert done, "OpenCV encodes every 8-bit picture"
+    return data.tobytes()
