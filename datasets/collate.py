@@ -31,8 +31,10 @@ def collate(samples: Sequence[Sample], processor: LisaProcessor) -> Batch:
 def _name_the_file(samples: Sequence[Sample], processor: LisaProcessor) -> None:
     """Raise the error again, with the picture whose conversation it is about."""
     for sample in samples:
+        _, (shape,) = processor.pictures.pixels([sample.image])
+        picture = processor.pictures.text(shape)
         for conversation in sample.conversations:
             try:
-                processor.text.encode(conversation, truncate=True)
+                processor.text.encode(conversation, True, picture)
             except ValueError as error:
                 raise ValueError(f"{sample.image_path}: {error}") from error

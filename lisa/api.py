@@ -160,7 +160,7 @@ class Lisa:
     def _conversation(self, question: str) -> Conversation:
         """The question about a picture, checked: it can be asked and is not too long for the model."""
         conversation = Conversation.of(_WITH_PICTURE + checked_question(question))
-        self.predictor.processor.text.encode(conversation)
+        self.predictor.processor.check(conversation)
         return conversation
 
     def _answer(self, pictures: list[_Asked], max_new_tokens: int) -> Iterator[Answer]:

@@ -1,4 +1,4 @@
-"""What a model is made of, told from its config: no weight is read."""
+"""What a model is made of, told from its config and tokenizer: no weight is read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from lisa.backbones import tokens_per_image
 from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
 from lisa.modeling import LisaModel
+from lisa.processing import LisaProcessor
 from lisa.quantize import FULL_PRECISION
 from lisa.released import open_released
 from lisa.released.checkpoint import skeleton
@@ -22,6 +22,7 @@ def describe(model: str | Path) -> dict:
     folder = find_model(model)
     released = open_released(folder)
     config = released.config if released else LisaConfig.from_pretrained(folder)
+    processor = released.processor if released else LisaProcessor.from_pretrained(folder)
     lisa = skeleton(config)
     if config.tie_word_embeddings:
         lisa.tie_weights()
@@ -44,7 +45,7 @@ def describe(model: str | Path) -> dict:
             "format": "released LISA" if released else "ours",
             "template": config.template,
             "seg_state": config.seg_state,
-            "image_tokens": tokens_per_image(config.vlm_config),
+            "image_tokens": processor.pictures.tokens_per_image or "as many as the picture needs",
             "longest_conversation": config.model_max_length,
             "sam_image_size": config.sam_size.image_size,
         },

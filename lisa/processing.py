@@ -192,6 +192,13 @@ class LisaProcessor:
         """One conversation about a picture of a batch, by its shape in the batch."""
         return self.text.encode(conversation, picture=self.pictures.text(shape))
 
+    def check(self, conversation: Conversation) -> None:
+        """Refuse, before there is a picture, what could not be encoded with one.
+
+        Where pictures differ in length, too long a conversation is found with its picture only.
+        """
+        self.text.encode(conversation, picture=None if self.pictures.tokens_per_image else PictureText.of([], -1, 0, []))
+
     def tower_pixels(self, images: Sequence[np.ndarray]) -> Tensor:
         """As the vision tower's own image processor makes them."""
         return self.pictures.pixels(images)[0]
