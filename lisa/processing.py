@@ -197,7 +197,9 @@ class LisaProcessor:
 
         Where pictures differ in length, too long a conversation is found with its picture only.
         """
-        self.text.encode(conversation, picture=None if self.pictures.tokens_per_image else PictureText.of([], -1, 0, []))
+        self.text.encode(
+            conversation, picture=None if self.pictures.tokens_per_image else PictureText.of([], -1, 0, [])
+        )
 
     def tower_pixels(self, images: Sequence[np.ndarray]) -> Tensor:
         """As the vision tower's own image processor makes them."""
