@@ -19,7 +19,7 @@ from lisa.conversation import IMAGE_PLACEHOLDER, Conversation, Turn
 from lisa.decoding import Decoding, Said, decode, prefill
 from lisa.generation import masks_at_original_size, scores_of
 from lisa.packing import pack_rows
-from lisa.questions import checked_question
+from lisa.questions import LONGEST_ANSWER, checked_question
 from lisa.results import Answer, Scores, no_masks
 from lisa.tokenization import EncodedConversation
 
@@ -62,7 +62,9 @@ class ChatSession:
         self.turns = ()
 
     @torch.inference_mode()
-    def ask(self, question: str, max_new_tokens: int = 64, on_token: Callable[[int], None] | None = None) -> Answer:
+    def ask(
+        self, question: str, max_new_tokens: int = LONGEST_ANSWER, on_token: Callable[[int], None] | None = None
+    ) -> Answer:
         """The answer to the next question, which is remembered with it; on_token(id) is called for every new token."""
         question = checked_question(question)
         asked = question if self.turns else f"{IMAGE_PLACEHOLDER}\n{question}"
