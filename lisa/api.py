@@ -19,15 +19,12 @@ from lisa.checkpoint import Quantization, load
 from lisa.conversation import IMAGE_PLACEHOLDER, Conversation
 from lisa.generation import Predictor
 from lisa.image_input import name_of, to_pixels
-from lisa.questions import checked_question
+from lisa.questions import LONGEST_ANSWER, checked_question
 from lisa.results import Answer
 from lisa.session import ChatSession
 
 if TYPE_CHECKING:
     from lisa.image_input import ImageInput
-
-LONGEST_ANSWER = 128
-"""Tokens of an answer, by default."""
 
 _WITH_PICTURE = f"{IMAGE_PLACEHOLDER}\n"
 """What stands before the first question."""

@@ -75,7 +75,7 @@ class Answer:
     def save(self, folder: str | Path, stem: str = "") -> list[Path]:
         """Write `STEM.json`, every mask as a PNG (0 and 255), and one overlay; returns what was written.
 
-        stem is the picture's name by default; files of an earlier answer with that stem are replaced.
+        stem is the picture's name by default; an earlier answer with that stem is overwritten, mask by mask.
 
         >>> [path.name for path in answer.save("out")]
         ['example.json', 'example_mask_0.png', 'example_overlay.png']

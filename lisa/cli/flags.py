@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lisa.questions import LONGEST_ANSWER
+
 if TYPE_CHECKING:
     from lisa.api import Lisa
 
@@ -21,7 +23,7 @@ class ModelFlags:
     """auto is fp32 on a CPU and bf16 elsewhere."""
     quantize: Literal["none", "8bit", "4bit"] = "none"
     """Keep the language model in 8 or 4 bits; needs bitsandbytes."""
-    max_new_tokens: int = 128
+    max_new_tokens: int = LONGEST_ANSWER
     """Longest answer in tokens."""
 
     def load(self) -> Lisa:

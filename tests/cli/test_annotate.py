@@ -24,16 +24,30 @@ def _one_model(kept_lisa, monkeypatch):
     monkeypatch.setattr("lisa.cli.flags.ModelFlags.load", lambda flags: kept_lisa)
 
 
-@pytest.fixture
-def folder(world, tmp_path):
-    """Twenty pictures in two folders, and a file with prompts."""
-    for index, path in enumerate(sorted((world / "coco" / "train2017").glob("*.jpg"))[:20]):
-        target = tmp_path / "photos" / ("first" if index < 12 else "second/below") / path.name
+@pytest.fixture(scope="session")
+def photos(world, tmp_path_factory):
+    """Twelve pictures in two folders, and a file with prompts beside them."""
+    root = tmp_path_factory.mktemp("annotate")
+    for index, path in enumerate(sorted((world / "coco" / "train2017").glob("*.jpg"))[:12]):
+        target = root / "photos" / ("first" if index < 8 else "second/below") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    (tmp_path / "photos" / "notes.txt").write_text("no picture")
-    (tmp_path / "prompts.txt").write_text("\ufeff# what we look for\n\n" + "\n".join(PROMPTS) + "\n", encoding="utf-8")
-    return tmp_path / "photos"
+    (root / "photos" / "notes.txt").write_text("no picture")
+    (root / "prompts.txt").write_text("\ufeff# what we look for\n\n" + "\n".join(PROMPTS) + "\n", encoding="utf-8")
+    return root / "photos"
+
+
+@pytest.fixture
+def folder(photos, tmp_path):
+    """A copy of them."""
+    shutil.copyfile(photos.parent / "prompts.txt", tmp_path / "prompts.txt")
+    return Path(shutil.copytree(photos, tmp_path / "photos"))
+
+
+@pytest.fixture(scope="session")
+def answers(photos, kept_lisa):
+    """What the model says of every picture, asked one by one, by (picture, prompt)."""
+    return {(name, prompt): kept_lisa.ask(photos / name, prompt) for name in pictures(photos) for prompt in PROMPTS}
 
 
 def annotate(folder, out, *flags):
@@ -43,12 +57,6 @@ def annotate(folder, out, *flags):
 
 def pictures(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
-
-
-@pytest.fixture
-def answers(folder, kept_lisa):
-    """What the model says of every picture, asked one by one, by (picture, prompt)."""
-    return {(name, prompt): kept_lisa.ask(folder / name, prompt) for name in pictures(folder) for prompt in PROMPTS}
 
 
 def files(out):
@@ -144,7 +152,7 @@ def test_a_job_killed_at_any_write_ends_as_one_that_was_not(folder, tmp_path, mo
     (folder / "first" / "broken.jpg").write_bytes(b"\xff\xd8 broken")
     assert annotate(folder, tmp_path / "whole", "--format", format_) == SOME_BAD
     expected = files(tmp_path / "whole")
-    for writes in (0, 1, 4, 6):  # of 11 shards of 2 pictures; the last time when all are put together
+    for writes in (0, 1, 2, 4):  # of 7 shards of 2 pictures; the last time when all are put together
         with monkeypatch.context() as patch:
             killed_after(patch, writes)
             with pytest.raises(KilledError):
@@ -179,7 +187,7 @@ def test_another_job_in_the_same_folder_is_refused_until_it_is_begun_anew(folder
     assert annotate(folder, tmp_path / "out", "--json") == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary == {
-        "pictures": 20,
+        "pictures": 12,
         "masks": summary["masks"],
         "bad": 0,
         "written": str(tmp_path / "out" / "annotations.json"),
@@ -192,7 +200,7 @@ def test_another_job_in_the_same_folder_is_refused_until_it_is_begun_anew(folder
     with pytest.raises(ValueError, match="was begun with other pictures and prompts and format"):
         annotate(folder, tmp_path / "out", "--format", "jsonl")
     assert annotate(folder, tmp_path / "out", "--format", "jsonl", "--fresh") == 0
-    assert len((tmp_path / "out" / "annotations.jsonl").read_text().splitlines()) == 20
+    assert len((tmp_path / "out" / "annotations.jsonl").read_text().splitlines()) == 12
     assert files(tmp_path / "out").keys() == {"annotations.jsonl", ".lisa/plan.json", ".lisa/finished.json"}
 
 

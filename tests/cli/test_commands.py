@@ -150,10 +150,10 @@ def test_serve_says_what_to_install_where_gradio_is_missing(monkeypatch):
         main(["serve"])
 
 
-def test_serve_hands_the_model_and_the_address_to_the_page(kept_lisa, monkeypatch):
+def test_serve_hands_its_flags_to_the_page(monkeypatch):
     page, calls = ModuleType("lisa.serve"), []
-    page.serve = lambda *args, **options: calls.append((args, options))
+    page.ServeArgs, page.serve = dict, calls.append
     monkeypatch.setitem(sys.modules, "lisa.serve", page)
     monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))
-    assert main(["serve", "--port", "8123"]) == 0
-    assert calls == [((kept_lisa,), {"host": "127.0.0.1", "port": 8123, "max_new_tokens": 128})]
+    assert main(["serve", "--port", "8123", "--device", "cpu"]) == 0
+    assert calls == [{"model": "tiny", "device": "cpu", "dtype": "auto", "host": "127.0.0.1", "port": 8123}]
