@@ -6,7 +6,7 @@ window.lisaPage = (() => {
   // Okabe and Ito's colours, told apart by colour-blind people as well; each mask also has a number.
   const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442"];
   const page = { pictures: [], shown: null, about: null, examples: [], opacity: 0.45, labels: true, notice: "", busy: 0 };
-  let stage = null, talk = null, correcting = null, tickets = 0;
+  let stage = null, talk = null, status = null, correcting = null, tickets = 0;
 
   // ---- small tools -------------------------------------------------------------------------------------------
   const SVG = "http://www.w3.org/2000/svg";
@@ -117,7 +117,7 @@ window.lisaPage = (() => {
     if (picture.turns.some((turn) => !turn.done)) return notify("The last question is still being answered."), nothing;
     notify("");
     correcting = null;
-    const turn = { ticket: String(++tickets), question: question.trim(), text: "", masks: [], done: false, error: "" };
+    const turn = { ticket: String(++tickets), question: question.trim(), text: "", masks: [], done: false, error: "", answer: -1 };
     picture.turns.push(turn);
     drawTalk();
     write("");
@@ -132,7 +132,8 @@ window.lisaPage = (() => {
       const fresh = told.masks.slice(turn.masks.length);
       // Over a whole talk no two masks have the same number, nor the same colour as long as there is another.
       turn.masks.push(...fresh.map((mask) => ({ ...mask, number: picture.masks++, hidden: false, clicks: [], busy: false })));
-      Object.assign(turn, { text: told.text, done: told.done, error: told.error });
+      Object.assign(turn, { text: told.text, done: told.done, error: told.error, answer: told.answer });
+      if (turn.done) announce(turn);
       if (picture !== page.shown) continue;
       if (fresh.length) drawStage();
       drawTalk();
@@ -148,8 +149,11 @@ window.lisaPage = (() => {
     drawTalk();
   }
 
-  // A question that the server never answered is not part of its talk.
-  const numberOf = (picture, turn) => picture.turns.filter((one) => one.done && !one.error).indexOf(turn);
+  // For those who do not see the answer come.
+  function announce(turn) {
+    const number = turn.masks.length;
+    status.textContent = turn.error || `${turn.text.replaceAll("[SEG]", "")} ${number === 1 ? "One mask" : `${number || "No"} masks`}.`;
+  }
 
   // ---- corrections -------------------------------------------------------------------------------------------
   function startCorrecting(turn, index) {
@@ -172,7 +176,7 @@ window.lisaPage = (() => {
     if (mask.busy) return;
     mask.busy = true;
     try {
-      const body = { answer: numberOf(picture, turn), mask: index, clicks };
+      const body = { answer: turn.answer, mask: index, clicks };
       const told = await (await call(`api/talks/${picture.talk}/correct?outline=true`, asJson(body))).json();
       Object.assign(mask, { outline: told.outline, expected_iou: told.expected_iou, clicks });
     } catch (error) {
@@ -239,7 +243,7 @@ window.lisaPage = (() => {
 
   function chooseButton(words, kind, label = words) {
     const input = make("input", {
-      type: "file", accept: "image/*", multiple: "", class: "hidden-input", tabindex: "-1", "aria-hidden": "true",
+      type: "file", accept: "image/*", multiple: "", class: "unseen", tabindex: "-1", "aria-hidden": "true",
       onchange: (event) => openAll([...event.target.files]),
     });
     return make("span", {}, input,
@@ -285,27 +289,30 @@ window.lisaPage = (() => {
     return part;
   }
 
-  // The number stands where the mask is: in the middle of the widest run of its middle row.
   function numberPart(mask, unit) {
-    const probe = make("svg", { width: 0, height: 0, style: "position:absolute" });
-    const path = make("path", { d: mask.outline, "fill-rule": "evenodd" });
-    probe.append(path);
-    document.body.append(probe);
-    const box = path.getBBox(), point = probe.createSVGPoint(), runs = [];
-    point.y = box.y + box.height / 2;
-    for (let step = 0, length = 0; step <= 60; step += 1) {
-      point.x = box.x + (box.width * step) / 60;
-      length = path.isPointInFill(point) ? length + 1 : 0;
-      runs.push([length, point.x - (length * box.width) / 120]);
-    }
-    probe.remove();
-    const [longest, middle] = runs.reduce((best, run) => (run[0] > best[0] ? run : best));
-    const x = longest ? middle : box.x + box.width / 2;
+    if (mask.placedFor !== mask.outline) Object.assign(mask, { placedFor: mask.outline, place: placeOfNumber(mask.outline) });
+    const [x, y] = mask.place;
     const part = make("g", { class: "number", "data-mask": mask.number, "aria-hidden": "true" },
-      make("circle", { cx: x, cy: point.y, r: 2.1 * unit }),
-      make("text", { x, y: point.y, "font-size": 2.8 * unit }, String(mask.number + 1)));
+      make("circle", { cx: x, cy: y, r: 2.1 * unit }),
+      make("text", { x, y, "font-size": 2.8 * unit }, String(mask.number + 1)));
     part.style.setProperty("--colour", colour(mask));
     return part;
+  }
+
+  // In the middle of the widest run of the middle row, so that the number stands on its mask.
+  function placeOfNumber(outline) {
+    const probe = make("svg", { width: 0, height: 0, style: "position:absolute" });
+    const path = probe.appendChild(make("path", { d: outline, "fill-rule": "evenodd" }));
+    document.body.append(probe);
+    const box = path.getBBox(), point = probe.createSVGPoint(), step = box.width / 60;
+    let length = 0, longest = 0, x = box.x + box.width / 2;
+    point.y = box.y + box.height / 2;
+    for (point.x = box.x; point.x <= box.x + box.width; point.x += step || 1) {
+      length = path.isPointInFill(point) ? length + 1 : 0;
+      if (length > longest) [longest, x] = [length, point.x - ((length - 1) * step) / 2];
+    }
+    probe.remove();
+    return [x, point.y];
   }
 
   function clickParts(unit) {
@@ -426,7 +433,7 @@ window.lisaPage = (() => {
   function turnPart(turn) {
     return make("article", { class: "turn" },
       make("p", { class: "question" }, turn.question),
-      make("div", { class: "answer", "aria-live": "polite", "aria-busy": String(!turn.done) },
+      make("div", { class: "answer", "aria-busy": String(!turn.done) },
         make("p", { class: "said" }, ...saidParts(turn), turn.done ? null : make("span", { class: "caret" })),
         turn.error ? make("p", { class: "error", role: "alert" }, sentence(turn.error)) : null,
         turn.done && !turn.error && !turn.masks.length
@@ -502,6 +509,7 @@ window.lisaPage = (() => {
     },
     talk(element, props, watch) {
       talk = element.querySelector(".lisa-talk");
+      status = element.appendChild(make("div", { class: "unseen", role: "status" }));
       watch("value", () => hear(props.value));
       if (stage) begin();
     },

@@ -92,11 +92,11 @@ def build_page(host: Host) -> gr.Blocks:
 def _stream(host: Host, question: Any, token: Any, ticket: Any) -> Iterator[dict]:
     """What the page shows of an answer, again and again while it grows; the last one has `done`.
 
-    ticket tells the page which of its questions this is about.
+    ticket tells the page which of its questions this is about, answer the number of the answer in its talk.
     """
     if not (question and token):  # the page itself has said what is missing
         return
-    shown: dict[str, Any] = {"ticket": str(ticket), "text": "", "masks": [], "done": False, "error": ""}
+    shown: dict[str, Any] = {"ticket": str(ticket), "text": "", "masks": [], "done": False, "error": "", "answer": -1}
     news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     gone = threading.Event()
     progress = Progress(
@@ -114,8 +114,8 @@ def _stream(host: Host, question: Any, token: Any, ticket: Any) -> Iterator[dict
                 break
             if news.empty():  # else there is more to show at once
                 yield dict(shown)
-        _, spoken = future.result()
-        yield {**shown, "text": spoken.text}
+        talk, spoken = future.result()
+        yield {**shown, "text": spoken.text, "answer": talk.spoken.index(spoken)}
     except (RefusedError, ValueError) as error:
         yield {**shown, "error": str(error), "done": True}
     except StoppedError:

@@ -36,7 +36,10 @@ class ServeArgs:
 def build_app(host: Host) -> FastAPI:
     """The ASGI application for a model: / is the page, /api the JSON API."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
-    import gradio
+    try:
+        import gradio
+    except ImportError as error:
+        raise OSError(f"the page needs gradio ({error}): pip install 'lisa-segmentation[demo]'") from error
     from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
 

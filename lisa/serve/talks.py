@@ -22,7 +22,7 @@ from lisa.serve.outline import outline_path, preview_jpeg
 from lisa.session import ChatSession
 
 
-@dataclass
+@dataclass(eq=False)
 class Mask:
     """One mask of an answer, as it is now."""
 
@@ -39,7 +39,7 @@ class Mask:
         return self.pointed.seg_probability
 
 
-@dataclass
+@dataclass(eq=False)
 class Spoken:
     """A question and its answer."""
 

@@ -9,6 +9,7 @@ from small_model import picture, small_lisa
 
 from lisa.conversation import Conversation, Turn
 from lisa.generation import Predictor
+from lisa.pointing import Click
 from lisa.session import ChatSession
 from lisa.tokenization import EncodedConversation
 
@@ -183,3 +184,48 @@ def test_a_refused_question_changes_nothing_and_a_broken_off_answer_is_forgotten
     assert session.turns == turns
     expected = anew(taught, image, (*turns, Turn("user", "Where is the red ball?")), max_new_tokens=12)
     assert_same(session.ask("Where is the red ball?", max_new_tokens=12), expected)
+
+
+def test_what_is_pointed_at_is_told_at_once_and_is_what_the_answer_holds(taught, lessons):
+    image = lessons[0][1]
+    told, order = [], []
+
+    def on_pointed(pointed):
+        told.append(pointed)
+        order.append("mask")
+
+    session = ChatSession(taught, image)
+    heard = session.listen(QUESTIONS[0], 20, lambda token: order.append(token), on_pointed)
+    expected = ChatSession(taught, image).ask(QUESTIONS[0], max_new_tokens=20)
+    assert heard.text == expected.text
+    assert list(heard.pointed) == told
+    seg = taught.model.config.seg_token_id
+    assert [order[place - 1] for place, what in enumerate(order) if what == "mask"] == [seg, seg]
+    assert order[-1] != "mask"
+    np.testing.assert_array_equal(np.stack([session.mask(one) for one in told]), expected.masks)
+    np.testing.assert_allclose([one.expected_iou for one in told], expected.scores.expected_iou, atol=1e-5)
+    np.testing.assert_allclose([one.seg_probability for one in told], expected.scores.seg_probability, atol=1e-5)
+
+
+def test_a_correction_depends_on_the_answer_and_the_clicks_alone(taught, lessons):
+    session = ChatSession(taught, lessons[0][1])  # 20 x 50 pixels
+    (first, _) = session.listen(QUESTIONS[0]).pointed
+    clicks = [Click(3, 40), Click(19.5, 0.5, inside=False)]
+    corrected = session.correct(first, clicks)
+    assert corrected.seg_probability == first.seg_probability
+    assert not torch.allclose(corrected.low_res, first.low_res)
+    assert not torch.allclose(corrected.low_res, session.correct(first, clicks[:1]).low_res)
+    assert torch.equal(session.correct(first, clicks).low_res, corrected.low_res)
+    assert session.correct(first, []) is first
+    for click in (Click(-1, 0), Click(0, 51), Click(21, 0)):
+        with pytest.raises(ValueError, match="outside of the picture of 20 x 50 pixels"):
+            session.correct(first, [click])
+
+
+def test_a_session_that_rested_reads_the_talk_again_and_says_the_same(taught, lessons):
+    resting, awake = (ChatSession(taught, lessons[0][1]) for _ in range(2))
+    for question in QUESTIONS:
+        resting.rest()
+        assert_same(resting.ask(question, max_new_tokens=12), awake.ask(question, max_new_tokens=12))
+    assert resting.work.read_tokens > awake.work.read_tokens
+    assert resting.work.tower_images == 1
