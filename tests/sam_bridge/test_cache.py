@@ -18,7 +18,7 @@ def pixels(sam):
 
 
 def encode_images(sam, pixels):
-    """SAM 1 has no other embedding; what others have is tested in test_contract.py."""
+    """SAM 1 has no other embedding; what others have is tested in test_sam_contract.py."""
     return encode_all(sam, pixels).image
 
 
