@@ -1,9 +1,13 @@
-"""A small synthetic world that tests share."""
+"""What tests share: a small synthetic world, a reference checkpoint, the kept model."""
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process has a core of its own
 
 
 @pytest.fixture(scope="session")
