@@ -20,6 +20,10 @@ STRIDE = 4
 """Pixels between the patches of Hiera's first stage."""
 
 
+SMALL_GRID = 16
+"""Side of an embedding up to which torch's fused attention takes longer than plain products, in its backward pass."""
+
+
 class Sam2(MaskModel):
     """With random weights; `Embeddings.fine` are the features of stride 4 (B, E / 8, 4g, 4g) and 8 (B, E / 4, 2g, 2g).
 
@@ -72,6 +76,8 @@ class Sam2ImageEncoder(nn.Module):
     def __init__(self, size: Sam2Size) -> None:
         super().__init__()
         self.vision = Sam2VisionModel(_vision_config(size))
+        if size.grid <= SMALL_GRID:
+            self.vision.set_attn_implementation("eager")
         for module in self.vision.modules():
             # As the package starts them: transformers' normal distribution of .02 is made for larger widths.
             if hasattr(module, "reset_parameters"):
