@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from torch import Tensor
@@ -9,17 +10,16 @@ from torch import Tensor
 from sam_bridge.base import MaskModel
 from sam_bridge.files import check_fit, read_tensors
 from sam_bridge.names import by_our_names
-from sam_bridge.sam1 import Sam1
-from sam_bridge.sam2 import Sam2
-from sam_bridge.sam_hq import SamHq
 from sam_bridge.sizes import AnySize
 
-FAMILIES: dict[str, type[MaskModel]] = {"sam": Sam1, "sam2": Sam2, "sam_hq": SamHq}
+FAMILIES = {"sam": "sam_bridge.sam1.Sam1", "sam2": "sam_bridge.sam2.Sam2", "sam_hq": "sam_bridge.sam_hq.SamHq"}
+"""The class of each family, which is imported when it is built."""
 
 
 def build_sam(size: AnySize) -> MaskModel:
     """A mask model of this size with random weights."""
-    return FAMILIES[size.family](size)
+    module, _, name = FAMILIES[size.family].rpartition(".")
+    return getattr(import_module(module), name)(size)
 
 
 def read_sam_weights(path: str | Path) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import Sam2HieraDetConfig, Sam2MaskDecoderConfig, Sam2VisionConfig, Sam2VisionModel
@@ -12,9 +14,14 @@ from sam_bridge.decode import dense_positions
 from sam_bridge.embeddings import Embeddings
 from sam_bridge.sam1 import StemEmbed
 from sam_bridge.sizes import Sam2Size
+from sam_bridge.stem import ResidualConv
 
 STRIDE = 4
 """Pixels between the patches of Hiera's first stage."""
+
+
+SMALL_GRID = 16
+"""Side of an embedding up to which torch's fused attention takes longer than plain products, in its backward pass."""
 
 
 class Sam2(MaskModel):
@@ -69,12 +76,17 @@ class Sam2ImageEncoder(nn.Module):
     def __init__(self, size: Sam2Size) -> None:
         super().__init__()
         self.vision = Sam2VisionModel(_vision_config(size))
+        if size.grid <= SMALL_GRID:
+            self.vision.set_attn_implementation("eager")
         for module in self.vision.modules():
             # As the package starts them: transformers' normal distribution of .02 is made for larger widths.
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
         if size.stem_widths:
             self.vision.backbone.patch_embed = StemEmbed(size.stem_widths, size.widths[0], STRIDE)
+        for stage in size.conv_stages:
+            last = sum(size.blocks[: stage + 1]) - 1
+            self.blocks[last] = ConvBlock(self.blocks[last], size.widths[stage])
         self.vision.neck.position_encoding = _NoPositions()
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, size.prompt_width))
 
@@ -89,6 +101,17 @@ class Sam2ImageEncoder(nn.Module):
         # A picture is a video's first frame, which remembers nothing.
         image = image + self.no_memory_embedding.view(1, -1, 1, 1)
         return image, self.conv_s0(stride_4), self.conv_s1(stride_8)
+
+
+class ConvBlock(nn.Module):
+    """A block of Hiera, (B, H, W, C) -> (B, H, W, C), that sees what is beside each place before it attends."""
+
+    def __init__(self, block: nn.Module, width: int) -> None:
+        super().__init__()
+        self.conv, self.block = ResidualConv(width), block
+
+    def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
+        return self.block(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1), **kwargs)
 
 
 class _NoPositions(nn.Module):

@@ -113,13 +113,24 @@ class Sam2Size:
     iou_width: int = 256
     stem_widths: tuple[int, ...] = ()
     """Channels of a convolutional stem (`sam_bridge.stem`) in the place of Hiera's patch embedding; () for none."""
+    conv_stages: tuple[int, ...] = ()
+    """Stages of Hiera (0 to 3) whose last block follows a residual convolution; () for none."""
     dynamic_masks: bool = False
     """In evaluation, let the best of three masks take the place of mask token 0's where that is not stable."""
     mask_width: int = 16
     """Channels of a mask prompt, which LISA does not use."""
 
     def __post_init__(self) -> None:
-        for name in ("widths", "blocks", "heads", "windows", "global_blocks", "background", "stem_widths"):
+        for name in (
+            "widths",
+            "blocks",
+            "heads",
+            "windows",
+            "global_blocks",
+            "background",
+            "stem_widths",
+            "conv_stages",
+        ):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.image_size % 32 or (self.image_size // 4) % self.windows[0]:
             raise ValueError(
@@ -242,16 +253,17 @@ SAM_PRESETS: dict[str, AnySize] = {
     "sam2_tiny": Sam2Size(widths=(96, 192, 384, 768), blocks=(1, 2, 7, 2), heads=(1, 2, 4, 8), global_blocks=(5, 7, 9)),
     "tiny-sam2": Sam2Size(
         image_size=256,
-        widths=(32, 64, 128, 192),
+        widths=(16, 32, 128, 192),
         blocks=(1, 1, 2, 1),
-        heads=(1, 2, 4, 4),
+        heads=(1, 1, 4, 4),
         windows=(8, 8, 8, 4),
         global_blocks=(3,),
         prompt_width=64,
         decoder_heads=4,
         decoder_mlp=128,
         iou_width=32,
-        stem_widths=(16, 32),
+        stem_widths=(16, 16),
+        conv_stages=(2,),
     ),
 }
 """By the name that --sam gives them; a released SAM 2.1 has the size of its SAM 2."""

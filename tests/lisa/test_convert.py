@@ -23,7 +23,7 @@ from lisa.released import ReleasedOptions, holds_llava, open_released
 from lisa.released.files import ShardWriter, weight_files
 from lisa.start import start_model
 from lisa.trainable import choose_trainable
-from sam_bridge import read_tensors
+from sam_bridge import SAM_PRESETS, build_sam, read_tensors
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = CHECKOUT / "docs" / "checkpoints.md"
@@ -190,6 +190,17 @@ def test_what_started_from_a_llava_can_be_saved_loaded_and_exported(origin, tmp_
     tower = str(origin / "tiny_clip_A")
     again = open_released(tmp_path / "out", ReleasedOptions(vision_tower=tower)).model(torch.float32).state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_llava_of_its_authors_gains_a_sam_2_which_the_released_format_cannot_hold(origin, tmp_path):
+    sam = build_sam(SAM_PRESETS["tiny-sam2"])
+    torch.save({"model": sam.state_dict()}, tmp_path / "sam2.pt")
+    args = TrainArgs(version=str(origin / "llava"), vision_pretrained=str(tmp_path / "sam2.pt"), sam="tiny-sam2")
+    model, processor = start_model(args, tuple)
+    assert all(torch.equal(model.sam.state_dict()[name], tensor) for name, tensor in sam.state_dict().items())
+    save(model, processor, tmp_path / "ours")
+    with pytest.raises(ValueError, match="it has a mask decoder that is not SAM's"):
+        main([str(tmp_path / "ours"), str(tmp_path / "out"), "--to", "released", "--vision-tower", "openai/clip"])
 
 
 def test_fine_tuning_from_a_released_lisa_keeps_its_head_and_its_mask_decoder(origin, released, capsys):

@@ -30,6 +30,7 @@ SIZES = {
         decoder_mlp=32,
         iou_width=16,
         stem_widths=(8, 16),
+        conv_stages=(2,),
     ),
 }
 LOSSES = {f"{term}_loss_weight": 1.0 for term in ("dense", "iou", "ground", "look")}
