@@ -49,8 +49,8 @@ class TrainArgs:
     """Folder or hub id of the vision tower, where the config.json of --version only names it; default: that name, beside --version or on the hub."""
     vision_pretrained: str = ""
     """SAM weights (sam_vit_h_4b8939.pth, sam2.1_hiera_large.pt, sam_hq_vit_h.pth and their like, or transformers' folder); required with a pretrained --version."""
-    conv_type: Literal["llava_v1", "llava_llama_2", "plain"] = "llava_v1"
-    """Template of the conversations."""
+    conv_type: Literal["llava_v1", "llava_llama_2", "chatml", "smolvlm", "paligemma", "plain"] = "llava_v1"
+    """Template of the conversations: chatml is that of Qwen-VL, InternVL and LLaVA-OneVision."""
     model_max_length: int = 512
     """Longest conversation in tokens, image tokens included."""
     use_mm_start_end: bool = True

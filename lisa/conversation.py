@@ -93,6 +93,20 @@ TEMPLATES = {
         ),
         later_user="<s>",
     ),
+    # As the families' own models were trained (docs/backbones.md); </s> becomes the end that their tokenizers know.
+    "chatml": Template(
+        opening="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+        user=("<|im_start|>user\n", "<|im_end|>\n"),
+        assistant=("<|im_start|>assistant\n", "</s>"),
+        later_user="\n",
+    ),
+    "smolvlm": Template(
+        opening="<|im_start|>",
+        user=("User:", "<end_of_utterance>\n"),
+        assistant=("Assistant: ", "</s>"),
+        later_user="\n",
+    ),
+    "paligemma": Template(opening="", user=("", "\n"), assistant=("", "</s>")),
     # Short, for models that are trained from scratch and have no use for a system prompt.
     "plain": Template(opening="", user=("USER: ", " "), assistant=("ASSISTANT: ", "</s>")),
 }
@@ -107,7 +121,7 @@ def write(conversation: Conversation, template: Template) -> list[Span]:
     for index, turn in enumerate(conversation.turns):
         if turn.role == "assistant":
             before, after = template.assistant
-            cue = before.rstrip()
+            cue = before.rstrip(" ")
             # The blank after the cue may be a token of its own, which generation has to produce.
             spans += [Span(cue, learned=False), Span(before[len(cue) :] + turn.text + after, learned=True)]
             continue
@@ -116,5 +130,5 @@ def write(conversation: Conversation, template: Template) -> list[Span]:
         later = template.later_user if index > 0 else ""
         spans.append(Span(later + before + head + turn.text + tail + after, learned=False))
     if conversation.turns[-1].role == "user":
-        spans.append(Span(template.assistant[0].rstrip(), learned=False))
+        spans.append(Span(template.assistant[0].rstrip(" "), learned=False))
     return spans

@@ -114,13 +114,14 @@ def coverage(masks: np.ndarray, picture: PictureText) -> Tensor:
 def _cell_means(masks: np.ndarray, box: Box, rows: int, columns: int) -> Tensor:
     """(N, rows, columns): means over the cells of a grid on the box, fractions of pixels counted."""
     left, top, right, bottom = box
-    sums = masks.astype(np.float32)
+    sums = masks.astype(np.float64)
     for axis, start, end, cells in ((1, top, bottom, rows), (2, left, right, columns)):
         size = masks.shape[axis]
         edges = np.linspace(start * size, end * size, cells + 1)
         running = np.concatenate([np.zeros_like(sums.take([0], axis)), sums.cumsum(axis)], axis)
         whole = np.clip(edges.astype(int), 0, size - 1)
-        part = (edges - whole).reshape((-1,) + (1,) * (2 - axis)).astype(np.float32)
+        part = (edges - whole).reshape((-1,) + (1,) * (2 - axis))
         at = running.take(whole, axis) * (1 - part) + running.take(whole + 1, axis) * part
-        sums = np.diff(at, axis=axis) / np.float32((end - start) * size / cells)
-    return torch.from_numpy(sums)
+        sums = np.diff(at, axis=axis) / ((end - start) * size / cells)
+    # A share below 0, by rounding, would make a loss that takes its logarithm NaN.
+    return torch.from_numpy(sums.clip(0, 1).astype(np.float32))

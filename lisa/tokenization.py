@@ -88,20 +88,14 @@ class ConversationTokenizer:
         ids: list[int] = []
         labels: list[int] = []
         image_index: list[int] = []
-        position = self.rules.first_position
-        positions = [torch.zeros(0, self.rules.axes, dtype=torch.int64)]
         if self.rules.bos_first and self.tokenizer.bos_token_id is not None:
             ids, labels, image_index = [self.tokenizer.bos_token_id], [IGNORE_INDEX], [-1]
-        start = 0
+        start = picture_at = 0
         for part in re.split(f"({re.escape(IMAGE_PLACEHOLDER)})", text):
             if part == IMAGE_PLACEHOLDER:
                 before, after = ([self.vocabulary[mark]] * self.use_im_start_end for mark in (IM_START, IM_END))
-                ids += before
-                positions.append(self._count(len(ids) - sum(map(len, positions)), position))
-                position += len(positions[-1])
-                positions.append(self._within(picture) + position)
-                position += picture.span
-                ids += [*picture.ids.tolist(), *after]
+                picture_at = len(ids) + len(before)
+                ids += [*before, *picture.ids.tolist(), *after]
                 image_index += [-1] * len(before) + picture.image_index.tolist() + [-1] * len(after)
                 labels += [IGNORE_INDEX] * (len(ids) - len(labels))
             else:
@@ -111,29 +105,30 @@ class ConversationTokenizer:
                     image_index.append(-1)
                     labels.append(token if learned[start + end - 1] else IGNORE_INDEX)
             start += len(part)
-        positions.append(self._count(len(ids) - sum(map(len, positions)), position))
+        positions = self._positions(len(ids), picture, picture_at)
         if len(ids) > self.model_max_length:
             kept = labels[: self.model_max_length]
             if not truncate or kept.count(self.seg_token_id) < conversation.num_seg or max(kept) < 0:
                 self._refuse_length(conversation, len(ids), picture.num_tokens)
             ids, labels, image_index = (values[: self.model_max_length] for values in (ids, labels, image_index))
         first_answer = next((at for at, label in enumerate(labels) if label != IGNORE_INDEX), len(labels))
-        at = torch.cat(positions)[: len(ids)]
         return EncodedConversation(
             input_ids=torch.tensor(ids),
             labels=torch.tensor(labels),
             image_index=torch.tensor(image_index),
-            positions=at[:, 0] if self.rules.axes == 1 else at,
+            positions=positions[: len(ids)],
             full=first_answer if self.rules.full_prefix else 0,
         )
 
-    def _count(self, tokens: int, first: int) -> Tensor:
-        """(tokens, axes): positions of words from `first` on."""
-        return (first + torch.arange(tokens))[:, None].expand(-1, self.rules.axes)
-
-    def _within(self, picture: PictureText) -> Tensor:
-        """(T, axes): positions in a picture from its beginning."""
-        return self._count(len(picture.ids), 0) if picture.positions is None else picture.positions
+    def _positions(self, length: int, picture: PictureText, picture_at: int) -> Tensor:
+        """(T,), or (T, axes) where a picture has positions of its own; words go on after the highest of them."""
+        counted = self.rules.first_position + torch.arange(length)
+        if picture.positions is None:
+            return counted
+        positions, end = counted[:, None].repeat(1, self.rules.axes), picture_at + len(picture.ids)
+        positions[picture_at:end] = positions[picture_at] + picture.positions
+        positions[end:] += picture.span - len(picture.ids)
+        return positions
 
     def decode(self, ids: list[int]) -> str:
         """The text of an answer, with [SEG] set off by a blank as it is written in the data."""
@@ -174,7 +169,8 @@ class ConversationTokenizer:
         )
 
     def _refuse_control_tokens(self, conversation: Conversation) -> None:
-        control = {IM_START, IM_END, self.tokenizer.bos_token, self.tokenizer.eos_token, *self.control} - {None}
+        ends = self.tokenizer.bos_token, self.tokenizer.eos_token
+        control = {IM_START, IM_END, *ends, *self.control, *self._template_tokens} - {None}
         for turn in conversation.turns:
             forbidden = control | ({SEG} if turn.role == "user" else {IMAGE_PLACEHOLDER})
             for token in sorted(forbidden):
@@ -229,14 +225,26 @@ class ConversationTokenizer:
     def _stripping(self) -> frozenset[str]:
         """Added tokens around which text is stripped, as the reference's tokenizer did: not around <s>, </s>, <unk>."""
         plain = {getattr(self.tokenizer, f"{name}_token") for name in ("bos", "eos", "unk", "pad")}
-        return frozenset(set(self.tokenizer.get_added_vocab()) - plain - {IMAGE_PLACEHOLDER})
+        return frozenset(set(self.tokenizer.get_added_vocab()) - plain - {IMAGE_PLACEHOLDER} - self._template_tokens)
+
+    @cached_property
+    def _template_tokens(self) -> frozenset[str]:
+        """Added tokens that the template writes."""
+        template = self._written_by
+        written = " ".join([template.opening, *template.user, *template.assistant, *template.first_user])
+        return frozenset(token for token in self.tokenizer.get_added_vocab() if token in written)
 
     @cached_property
     def _splitter(self) -> str:
         """Matches one token that is looked up, longest first."""
         plain = {getattr(self.tokenizer, f"{name}_token") for name in ("bos", "eos", "unk")} - {None}
         return (
-            "(" + "|".join(re.escape(token) for token in sorted(self._stripping | plain, key=len, reverse=True)) + ")"
+            "("
+            + "|".join(
+                re.escape(token)
+                for token in sorted(self._stripping | plain | self._template_tokens, key=len, reverse=True)
+            )
+            + ")"
         )
 
     def _tokens(self, piece: str, first: bool) -> list[tuple[int, int]]:

@@ -12,11 +12,8 @@ from transformers import PretrainedConfig
 
 from sam_bridge.stem import ConvStem
 
-IMAGE_TOKEN_SCALE = 0.1
-"""Size of an image token's channels at the start, about that of a word's."""
 
-
-class TokenNorm(nn.RMSNorm):
+class TokenRMSNorm(nn.RMSNorm):
     """Of image tokens (..., D), in their own precision."""
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -28,19 +25,17 @@ class MergingProjector(nn.Module):
     """Squares of m x m neighbouring patches become one image token, by LLaVA's MLP: (B, P m m, C) -> (B, P, D).
 
     Small patches see shapes, few tokens spare the language model (pixel shuffle, as in InternVL, Chen et al. 2024).
-    The norm gives image tokens the size of words, so that the language model can add to what they say; `words` is a
-    factor of the language model's own on words.
+    The norm gives image tokens a size of their own.
     """
 
-    def __init__(self, config: PretrainedConfig, merge: int, words: float = 1.0) -> None:
+    def __init__(self, config: PretrainedConfig, merge: int) -> None:
         super().__init__()
         self.merge = merge
         width = config.text_config.hidden_size
         self.linear_1 = nn.Linear(config.vision_config.hidden_size * merge**2, width)
         self.act = nn.GELU()
         self.linear_2 = nn.Linear(width, width)
-        self.norm = TokenNorm(width)
-        nn.init.constant_(self.norm.weight, IMAGE_TOKEN_SCALE * words)
+        self.norm = TokenRMSNorm(width)
 
     def forward(self, patches: Tensor) -> Tensor:
         batch, count, channels = patches.shape
@@ -49,10 +44,10 @@ class MergingProjector(nn.Module):
         return self.norm(self.linear_2(self.act(self.linear_1(squares.reshape(batch, side * side, -1)))))
 
 
-def merging_projector(config: PretrainedConfig, words: float = 1.0) -> MergingProjector | None:
+def merging_projector(config: PretrainedConfig) -> MergingProjector | None:
     """The projector that the config asks for, None where it asks for none."""
     merge = getattr(config, "merge_patches", 1)
-    return MergingProjector(config, merge, words) if merge > 1 else None
+    return MergingProjector(config, merge) if merge > 1 else None
 
 
 def give_stem(embeddings: nn.Module, config: PretrainedConfig) -> None:

@@ -20,7 +20,7 @@ def build_paligemma(config: PaliGemmaConfig) -> PaliGemmaForConditionalGeneratio
     """The model with random weights; `stem_widths` and `merge_patches` in the config are ours, as for LLaVA."""
     vlm = PaliGemmaForConditionalGeneration(config)
     give_stem(vlm.model.vision_tower.embeddings, config)
-    if projector := merging_projector(config, words=config.text_config.hidden_size**0.5):
+    if projector := merging_projector(config):
         vlm.model.multi_modal_projector = projector
     return vlm
 

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
 from lisa.backbones.base import Backbone, Family, PictureReader, build_by_config, gradients_if_learning
-from lisa.backbones.merging import IMAGE_TOKEN_SCALE, TokenNorm
+from lisa.backbones.merging import TokenRMSNorm
 from lisa.pictures import PictureText, Shape, TextRules, grid_view
 from sam_bridge.stem import ConvStem
 
@@ -31,9 +31,7 @@ class StemTower(Qwen2_5_VisionTransformerPretrainedModel):
         super().__init__(config)
         self.patch_embed = nn.Identity()
         self.stem = ConvStem(widths, config.hidden_size, config.patch_size)
-        norm = TokenNorm(config.out_hidden_size)
-        nn.init.constant_(norm.weight, IMAGE_TOKEN_SCALE)
-        self.merger.mlp.append(norm)
+        self.merger.mlp.append(TokenRMSNorm(config.out_hidden_size))
 
     def forward(self, hidden_states: Tensor, grid_thw: Tensor, **options):
         patches = hidden_states.split(grid_thw.prod(1).tolist())

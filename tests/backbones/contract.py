@@ -24,7 +24,7 @@ from lisa.modeling import LisaModel
 from lisa.packing import PADDING, Rows
 from lisa.processing import Batch, LisaProcessor
 from lisa.session import ChatSession
-from lisa.tokenization import IGNORE_INDEX
+from lisa.tokenization import IGNORE_INDEX, EncodedConversation
 from lisa.trainable import choose_trainable
 
 PICTURES = [picture(30, 60, seed=1), picture(70, 40, seed=2)]
@@ -81,8 +81,9 @@ class Subject:
         ]
         return processor(PICTURES, LESSONS, masks=masks, ignore=[~mask[0] & mask[0] for mask in masks])
 
-    def whole(self, image: int, ids: Tensor, image_index: Tensor, full: int) -> Whole:
-        """A conversation as transformers' own processor would hand it over."""
+    def whole(self, image: int, ids: Tensor, image_index: Tensor, prefix: int) -> Whole:
+        """A conversation, whose first answer stands after `prefix` tokens, as transformers' own processor would hand it
+        over."""
         pixels, (shape,) = self.processor.pictures.pixels([PICTURES[image]])
         config = self.model.config.vlm_config
         own = getattr(config, "image_token_id", None) or config.image_token_index
@@ -90,7 +91,7 @@ class Subject:
         return Whole(
             ids=torch.where(at, own, ids[None]),
             is_image=at,
-            full=torch.arange(len(ids))[None] < full,
+            is_prefix=torch.arange(len(ids))[None] < prefix,
             pixels=pixels,
             shape=shape,
         )
@@ -104,6 +105,11 @@ class Subject:
         self.plain(input_ids=whole.ids, attention_mask=torch.ones_like(whole.ids), **self.toy.plain(whole))
         hook.remove()
         return caught[0][0]
+
+
+def prefix_of(one: EncodedConversation) -> int:
+    """Tokens before the first learned one."""
+    return int((one.labels != IGNORE_INDEX).long().argmax()) if (one.labels != IGNORE_INDEX).any() else len(one)
 
 
 def encoded(subject: Subject):
@@ -141,7 +147,7 @@ def check_ids_and_labels_line_up_with_the_states(subject: Subject) -> None:
 def check_states_are_those_of_the_plain_forward(subject: Subject) -> None:
     """Every token's, [SEG] among them, of packed and of separate rows; so are the logits' choices."""
     plain = [
-        subject.plain_states(subject.whole(image, one.input_ids, one.image_index, one.full))
+        subject.plain_states(subject.whole(image, one.input_ids, one.image_index, prefix_of(one)))
         for image, one in encoded(subject)
     ]
     for packing in (True, False):
@@ -203,7 +209,7 @@ def check_cached_generation_equals_recomputation(subject: Subject, steps: int = 
                 one = processor.encode(question, batch.shapes[image])
                 ids = torch.cat([one.input_ids, *(tokens[row, place][None] for tokens in said)])
                 index = torch.cat([one.image_index, torch.full((len(said),), -1)])
-                plain = subject.plain_states(subject.whole(image, ids, index, one.full))
+                plain = subject.plain_states(subject.whole(image, ids, index, prefix_of(one)))
                 torch.testing.assert_close(decoding.state[row, place], plain[-1], **CLOSE)
             said.append(model.backbone.logits(decoding.state).argmax(-1))
             step(model, decoding, said[-1])
@@ -334,7 +340,7 @@ def check_without_adapters_it_is_the_base_model(subject: Subject, steps: int = 5
     assert (adapted - wanted).abs().max() > 1e-2
     assert torch.equal(given, wanted)
     one = processor.encode(question, asked.shapes[0])
-    whole = subject.whole(0, one.input_ids, one.image_index, one.full)
+    whole = subject.whole(0, one.input_ids, one.image_index, prefix_of(one))
     answer = subject.plain.generate(
         input_ids=whole.ids,
         attention_mask=torch.ones_like(whole.ids),

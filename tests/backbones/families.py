@@ -92,8 +92,8 @@ class Whole:
     """(1, T) with the family's own image token."""
     is_image: Tensor
     """(1, T) bool."""
-    full: Tensor
-    """(1, T) bool: tokens of a prefix with full attention."""
+    is_prefix: Tensor
+    """(1, T) bool: what stands before the first answer."""
     pixels: Tensor
     shape: tuple[int, ...]
 
@@ -247,7 +247,7 @@ def tiles_plain(whole: Whole) -> dict[str, Tensor]:
 
 
 def paligemma_plain(whole: Whole) -> dict[str, Tensor]:
-    return {"pixel_values": whole.pixels, "token_type_ids": (~whole.full).long()}
+    return {"pixel_values": whole.pixels, "token_type_ids": (~whole.is_prefix).long()}
 
 
 def squashed() -> BaseImageProcessor:

@@ -1,5 +1,7 @@
 """Attention in blocks against one full matrix of scores, which the bias of the rows describes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel
@@ -24,9 +26,10 @@ IMAGES = [
 ]
 
 
-@pytest.fixture(params=[True, False], ids=["packed", "unpacked"])
+@pytest.fixture(params=[(True, 0), (False, 0), (True, 2)], ids=["packed", "unpacked", "full attention at first"])
 def rows(request) -> Rows:
-    return pack_rows(IMAGES, packing=request.param, pad_id=0)
+    packing, full = request.param
+    return pack_rows([[replace(one, full=full) for one in group] for group in IMAGES], packing=packing, pad_id=0)
 
 
 def full(query, key, value, rows: Rows) -> torch.Tensor:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from small_model import ask, picture, unpacked
@@ -133,6 +135,40 @@ def test_packed_losses_and_gradients_are_those_of_separate_rows(small):
     for name, gradient in gradients.items():
         torch.testing.assert_close(packed_gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
     assert gradients["vlm.model.multi_modal_projector.linear_1.weight"].abs().max() > 1e-4
+
+
+def full(ids, count) -> EncodedConversation:
+    return replace(encoded(ids), full=count)
+
+
+def test_where_the_picture_sees_the_question_nothing_is_shared():
+    rows = pack_rows([[full([1, 7, 4, 5], 3), full([1, 7, 6], 2)]], packing=True, pad_id=0)
+    assert rows.segments.tolist() == [[1, 1, 1, 1, 2, 2, 2]]
+    assert rows.full.int().tolist() == [[1, 1, 1, 0, 1, 1, 0]]
+    seen = (rows.attention_bias(torch.float32) == 0)[0, 0].int().tolist()
+    assert seen == [
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1, 1, 1],
+    ]
+
+
+def test_rows_without_full_attention_carry_none_of_it(rows):
+    assert rows.full is None
+
+
+def test_positions_of_several_axes_are_those_of_the_conversations():
+    places = torch.tensor([[0, 0], [1, 1], [1, 2], [3, 3]])
+    one, two = (replace(encoded(ids), positions=places) for ids in ([1, 7, 7, 4], [1, 7, 7, 5]))
+    rows = pack_rows([[one, two], [one]], packing=True, pad_id=0)
+    assert rows.positions.tolist() == [
+        [[0, 0], [1, 1], [1, 2], [3, 3], [3, 3]],
+        [[0, 0], [1, 1], [1, 2], [3, 3], [0, 0]],
+    ]
 
 
 def test_packing_makes_the_row_as_short_as_the_prefix_allows(small):

@@ -61,5 +61,15 @@ def test_tokens_in_no_view_show_nothing():
     assert coverage(ones, picture(3, [grid_view(1, 1, 1)]))[0].tolist() == [0, 1, 0]
 
 
+def test_shares_are_shares_whatever_the_sizes():
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(20, 300, (50, 2)):
+        masks = rng.random((3, height, width)) > 0.5
+        masks[:, height // 3 :] = False
+        shares = coverage(masks, picture(64, [grid_view(0, 8, 8, (0.1, 0.0, 0.8, 1.0))]))
+        assert shares.min() == 0
+        assert shares.max() <= 1
+
+
 def test_coverage_of_no_masks_is_empty():
     assert coverage(np.zeros((0, 5, 7), bool), picture(16, [grid_view(0, 4, 4)])).shape == (0, 16)

@@ -1,13 +1,14 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from small_model import WORDS, ask, picture, small_lisa
 from tokenizers import Tokenizer
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
-from lisa.arguments import TINY, TrainArgs
+from lisa.arguments import PRESETS, TINY, TrainArgs
 from lisa.checkpoint import load, save
 from lisa.generation import Predictor
 from lisa.presets import train_tokenizer
@@ -19,15 +20,57 @@ def texts():
     return WORDS
 
 
-def test_the_tiny_preset_is_built_from_nothing_with_every_box():
-    model, processor = start_model(TINY, texts)
+@pytest.fixture(scope="module", params=PRESETS)
+def preset(request):
+    """(flags, model, processor) of a model that is built from nothing."""
+    args = PRESETS[request.param]
+    return args, *start_model(args, texts)
+
+
+def test_a_preset_is_built_from_nothing_with_every_box(preset):
+    args, model, processor = preset
     parameters = sum(p.numel() for p in model.parameters())
     assert 500_000 < parameters < 6_000_000  # in half precision at most 12 MB
     assert model.config.seg_token_id == processor.tokenizer.get_vocab()["[SEG]"]
-    assert (model.config.template, processor.text.template) == (TINY.conv_type, TINY.conv_type)
-    assert processor.packing == TINY.packing
+    assert (model.config.template, processor.text.template) == (args.conv_type, args.conv_type)
+    assert processor.packing == args.packing
     ((answer,),) = Predictor(model, processor).generate([picture(40, 60)], [[ask("Where is the red ball?")]], 3)
     assert answer.masks.shape[1:] == (40, 60)
+
+
+TAUGHT = {
+    "vision": ["vision_tower", "projector"],
+    "grounding": ["language_model"],
+    "answers": ["vision_tower", "projector", "language_model"],
+}
+
+
+@pytest.mark.parametrize("stage", TAUGHT)
+def test_every_stage_of_a_preset_teaches_what_it_should(preset, stage):
+    _, model, processor = preset
+    images, mask = [picture(90, 120, seed=1), picture(120, 70, seed=2)], np.ones((1, 1), bool)
+    masks = [mask.repeat(image.shape[0], 0).repeat(image.shape[1], 1)[None] for image in images]
+    talk = [[ask("Where is the red ball?", "Sure, [SEG].")], [ask("Where is the dog?", "[SEG].")]]
+    names = [["red ball"], ["dog"]]
+    batch = processor(images, talk, masks=masks, ignore=[~one[0] for one in masks], names=names)
+    model.zero_grad()
+    terms = model(batch, stage)
+    assert all(term.isfinite() for term in terms.values())
+    terms["loss"].backward()
+    parts = model.backbone.parts()
+    for name in TAUGHT[stage]:
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in parts[name].parameters()), name
+
+
+def test_a_preset_comes_back_from_its_folder(preset, tmp_path):
+    _, model, processor = preset
+    save(model, processor, tmp_path / "model")
+    batch = processor([picture(90, 120)], [[ask("Where is the red ball?")]])
+    loaded = load(tmp_path / "model", device="cpu")
+    again = loaded.processor([picture(90, 120)], [[ask("Where is the red ball?")]])
+    expected = model.eval().hidden_states(batch.rows, model.image_tokens(batch))
+    given = loaded.model.hidden_states(again.rows, loaded.model.image_tokens(again))
+    torch.testing.assert_close(given, expected, rtol=0, atol=1e-3)  # attention is computed in another way
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
