@@ -10,7 +10,7 @@ from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
-from lisa.quantize import FULL_PRECISION
+from lisa.quantize import language_matrices
 from lisa.released import open_released
 from lisa.released.checkpoint import skeleton
 
@@ -29,12 +29,7 @@ def describe(model: str | Path) -> dict:
     parts = {name: count(module) for name, module in parts_of(lisa).items()}
     total = count(lisa)
     parts["heads of training"] = total - sum(parts.values())
-    quantised = sum(
-        weight.numel()
-        for name, module in lisa.vlm.named_modules()
-        if isinstance(module, nn.Linear) and not any(part in name.split(".") for part in FULL_PRECISION)
-        for weight in [module.weight]
-    )
+    quantised = sum(matrix.weight.numel() for matrix in language_matrices(lisa).values())
     sizes = {name: width * total for name, width in BYTES.items()}
     sizes |= {f"{bits}bit": round(2 * (total - quantised) + quantised * bits / 8) for bits in (8, 4)}
     return {

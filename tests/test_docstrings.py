@@ -54,7 +54,8 @@ def test_the_commands_of_the_page_are_known():
 
     from lisa.cli.main import COMMANDS
 
-    lines = [shlex.split(line) for line in PAGE.splitlines() if line.startswith("lisa ")]
+    blocks = "".join(re.findall("```bash\n(.*?)```", PAGE, re.DOTALL))
+    lines = [shlex.split(line) for line in blocks.splitlines() if line.startswith("lisa ")]
     assert {words[1] for words in lines} == set(COMMANDS)
     for words in lines:
         tyro.cli(COMMANDS[words[1]], args=words[2:])

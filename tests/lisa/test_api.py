@@ -365,9 +365,26 @@ def test_detections_of_supervision_are_the_masks_and_scores(kept_lisa, example):
     assert len(kept_lisa.ask(example, WHAT).to_supervision()) == 0
 
 
+def test_only_the_matrices_of_the_language_model_are_quantised(kept_lisa):
+    from lisa.quantize import language_matrices
+
+    names = language_matrices(kept_lisa.predictor.model)
+    layers = kept_lisa.predictor.model.config.vlm_config.text_config.num_hidden_layers
+    assert len(names) == 7 * layers  # q, k, v, o, gate, up, down
+    assert all(".language_model." in name for name in names)
+
+
 def test_quantising_without_bitsandbytes_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ImportError, match=r"quantize needs bitsandbytes .*pip install 'lisa-segmentation\[quant\]'"):
         Lisa.load("tiny", quantize="8bit")
     with pytest.raises(ValueError, match="'8bit' or '4bit', not '2bit'"):
         Lisa.load("tiny", quantize="2bit")
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_a_quantised_model_points(example, quantize):
+    pytest.importorskip("bitsandbytes")
+    answer = Lisa.load("tiny", device="cpu", quantize=quantize).ask(example, CARRY)
+    assert len(answer.masks) == 1
+    assert answer.scores.expected_iou[0] > 0.5

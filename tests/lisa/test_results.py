@@ -68,7 +68,7 @@ def test_an_answer_without_masks_writes_nothing(tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
     with pytest.raises(OSError, match=r"cannot write .*scene_mask_0\.png"):
-        save_masks(answer("[SEG].", 1), IMAGE, tmp_path, "scene")
+        save_masks(answer("[SEG].", 1), tmp_path, "scene")
 
 
 def test_outlines_draw_the_mask_back_with_its_holes_filled():
