@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling import PromptEncoder, Sam
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor
 
 from sam_bridge.decode import dense_positions
@@ -27,19 +27,24 @@ class Clicks:
 
 
 def correct_masks(
-    sam: Sam, embeddings: Tensor, prompts: Tensor, clicks: Clicks, before: Tensor
+    sam: Sam,
+    embeddings: Tensor,
+    prompts: Tensor,
+    clicks: Clicks,
+    before: Tensor,
+    decoder: MaskDecoder | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The masks of S [SEG] after some clicks: low-res logits (S, 4g, 4g) and predicted IoU (S,).
 
     embeddings (S, E, g, g) of each one's picture; prompts (S, E) of the [SEG]; before (S, 4g, 4g): the low-res logits
     of the masks that are corrected. As SAM is used interactively (Kirillov et al. 2023): all clicks so far are given,
-    with the mask that the last decoding gave.
+    with the mask that the last decoding gave. decoder: one that knows clicks, where SAM's own has only seen [SEG].
     """
     encoder = sam.prompt_encoder
     dtype = encoder.no_mask_embed.weight.dtype
     # As in `decode_masks`: MaskDecoder repeats one image, so the pictures go in with the dense prompt.
     dense = embeddings.to(dtype) + encoder.mask_downscaling(before[:, None].to(dtype))
-    low_res, scores = sam.mask_decoder(
+    low_res, scores = (decoder or sam.mask_decoder)(
         image_embeddings=torch.zeros_like(dense[:1]),
         image_pe=dense_positions(encoder).to(dtype),
         sparse_prompt_embeddings=torch.cat([prompts[:, None], embed_points(encoder, clicks)], dim=1).to(dtype),
