@@ -10,6 +10,7 @@ Answers and their figures stay what they were, bit for bit.
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Iterator
@@ -149,7 +150,8 @@ def rounds(
             inside[k].append(at[2])
         given = Clicks(points=before.new_tensor(points), inside=torch.tensor(inside, device=before.device))
         embeddings = Embeddings(known.embeddings[known.picture_of[chosen]])
-        low_res, scores = correct_masks(sam, embeddings, known.prompts[chosen], given, before)
+        decoder = predictor.model.click_decoder
+        low_res, scores = correct_masks(sam, embeddings, known.prompts[chosen], given, before, decoder)
         yield low_res.float(), scores
         before = low_res.detach().float()
 
@@ -185,10 +187,18 @@ def overlap(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def learn(predictor: Predictor, known: Mistakes, args: ClickArgs) -> None:
-    """Train what answers never use: the embeddings of points and of masks."""
-    encoder = predictor.model.sam.prompt_encoder
-    predictor.model.requires_grad_(False)
-    learning = [*encoder.mask_downscaling.parameters(), encoder.not_a_point_embed.weight]
+    """Train what answers never use: the embeddings of points and of masks, and a mask decoder of its own for clicks."""
+    model, encoder = predictor.model, predictor.model.sam.prompt_encoder
+    model.requires_grad_(False)
+    if model.click_decoder is None:
+        model.config.click_decoder = True
+        model.click_decoder = copy.deepcopy(model.sam.mask_decoder)
+    model.click_decoder.requires_grad_(True)
+    learning = [
+        *model.click_decoder.parameters(),
+        *encoder.mask_downscaling.parameters(),
+        encoder.not_a_point_embed.weight,
+    ]
     learning += [encoder.point_embeddings[k].weight for k in (0, 1)]
     for parameter in learning:
         parameter.requires_grad_(True)

@@ -27,6 +27,8 @@ class LisaConfig(PretrainedConfig):
     model_max_length: longest conversation in tokens, image tokens included.
     mask_loss_size: "original" computes mask losses at each picture's own size, as the reference does;
         "low_res" on the decoder's grid.
+    click_decoder: whether masks that are corrected by clicks have a mask decoder of their own (`train_clicks.py`);
+        a SAM that knows clicks needs none.
     released: what only the released format knows, kept for the way back: "config" (its config.json) and "inv_freq"
         (type and values of the rotary frequencies in its files, None when they are not in there).
     *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off. The reference knows ce,
@@ -55,6 +57,7 @@ class LisaConfig(PretrainedConfig):
         iou_loss_weight: float = 0.0,
         ground_loss_weight: float = 0.0,
         look_loss_weight: float = 0.0,
+        click_decoder: bool = False,
         released: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -77,6 +80,7 @@ class LisaConfig(PretrainedConfig):
         self.iou_loss_weight = iou_loss_weight
         self.ground_loss_weight = ground_loss_weight
         self.look_loss_weight = look_loss_weight
+        self.click_decoder = click_decoder
         self.released = released
         kwargs.setdefault("tie_word_embeddings", getattr(self.vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ class LisaModel(PreTrainedModel):
             self.name_image = nn.Linear(width, self.backbone.width)
         if config.look_loss_weight > 0:
             self.look_state, self.look_token = (nn.Linear(self.backbone.width, LOOK_WIDTH) for _ in range(2))
+        self.click_decoder = copy.deepcopy(self.sam.mask_decoder) if config.click_decoder else None
+        """For masks that are corrected by clicks, where SAM's own decoder has never seen one (`train_clicks.py`)."""
         self.embedding_cache: EmbeddingCache | None = None
         """Where `--cache_sam` keeps SAM's image embeddings; not a part of the model."""
         self.post_init()

@@ -72,7 +72,9 @@ def correct(
     low_res, scores = pointed.low_res[None], None
     for number in range(1, len(clicks) + 1):
         prompts = pointed.prompt[None]
-        low_res, scores = correct_masks(model.sam, embedding, prompts, given.first(number), low_res)
+        low_res, scores = correct_masks(
+            model.sam, embedding, prompts, given.first(number), low_res, model.click_decoder
+        )
     return replace(pointed, low_res=low_res[0], expected_iou=float(scores[0].float().clamp(0, 1)))
 
 

@@ -75,6 +75,8 @@ def _from_lisa(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     config = processor.config
     _choose_losses(args, config)
     model = LisaModel.from_pretrained(folder, config=config, dtype=torch.float32)
+    # What it knows of clicks goes with the embeddings that it had; train_clicks.py teaches it anew.
+    model.click_decoder, config.click_decoder = None, False
     model.vlm.set_attn_implementation(args.attention)
     return model, processor
 

@@ -31,9 +31,11 @@ class MaskModel(nn.Module):
         """(B, 3, s, s) of the weights' type, as `prepare_pixels` makes them; B >= 1."""
 
     @abstractmethod
-    def decode(self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor, decoder: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As `decode_masks`, for S >= 1 masks with K sparse prompts (S, K, E) each; dense is added to the embedding of
-        each one's picture: (S, E, g, g), or (1, E, 1, 1) as `no_mask`."""
+        each one's picture: (S, E, g, g), or (1, E, 1, 1) as `no_mask`. `decoder` takes the place of the own one."""
 
     def restore_constants(self) -> None:
         """Set constants again that no checkpoint holds, and some loaders leave undefined."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from segment_anything.modeling import PromptEncoder
-from torch import Tensor
+from torch import Tensor, nn
 
 from sam_bridge.base import MaskModel
 from sam_bridge.embeddings import Embeddings
@@ -28,18 +28,24 @@ class Clicks:
 
 
 def correct_masks(
-    sam: MaskModel, embeddings: Embeddings, prompts: Tensor, clicks: Clicks, before: Tensor
+    sam: MaskModel,
+    embeddings: Embeddings,
+    prompts: Tensor,
+    clicks: Clicks,
+    before: Tensor,
+    decoder: nn.Module | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The masks of S [SEG] after some clicks: low-res logits (S, 4g, 4g) and predicted IoU (S,).
 
     embeddings of each one's picture; prompts (S, E) of the [SEG]; before (S, 4g, 4g): the low-res logits of the masks
     that are corrected. As SAM is used interactively (Kirillov et al. 2023): all clicks so far are given, with the mask
-    that the last decoding gave.
+    that the last decoding gave. decoder: one that knows clicks, where SAM's own has only seen [SEG].
     """
     encoder, dtype = sam.prompt_encoder, sam.dtype
     sparse = torch.cat([prompts[:, None], embed_points(encoder, clicks)], dim=1).to(dtype)
     dense = encoder.mask_downscaling(before[:, None].to(dtype))
-    return sam.decode(embeddings, sparse, dense, torch.arange(len(prompts), device=prompts.device))
+    every = torch.arange(len(prompts), device=prompts.device)
+    return sam.decode(embeddings, sparse, dense, every, decoder)
 
 
 def to_square(points: Tensor, size: ImageSize) -> Tensor:

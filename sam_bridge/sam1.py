@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, Sam, TwoWayTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from sam_bridge.attention import use_fast_attention
 from sam_bridge.base import MaskModel, build_prompt_encoder
@@ -31,11 +31,13 @@ class Sam1(MaskModel, Sam):
     def encode(self, pixels: Tensor) -> Embeddings:
         return Embeddings(self.image_encoder(pixels))
 
-    def decode(self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor, decoder: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
         # MaskDecoder repeats ONE image over all prompts. The dense prompt is added to the image per prompt, so
         # the images go in there, and the image itself is zero: the same sum, for any number of images.
         dense = embeddings.image.index_select(0, image_of) + dense
-        low_res, scores = self.mask_decoder(
+        low_res, scores = (decoder or self.mask_decoder)(
             image_embeddings=torch.zeros_like(dense[:1]),
             image_pe=dense_positions(self.prompt_encoder).to(dense.dtype),
             sparse_prompt_embeddings=sparse.to(dense.dtype),

@@ -54,9 +54,11 @@ class Sam2(MaskModel):
         image, *fine = self.image_encoder(pixels)
         return Embeddings(image, tuple(fine))
 
-    def decode(self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor, decoder: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
         own = embeddings.index_select(image_of)
-        low_res, scores, _, _ = self.mask_decoder(
+        low_res, scores, _, _ = (decoder or self.mask_decoder)(
             image_embeddings=own.image,
             image_positional_embeddings=dense_positions(self.prompt_encoder).to(own.image.dtype),
             sparse_prompt_embeddings=sparse[:, None].to(own.image.dtype),

@@ -39,13 +39,16 @@ class SamHq(MaskModel):
         image, early = self.image_encoder(pixels)
         return Embeddings(image, (early,))
 
-    def decode(self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, embeddings: Embeddings, sparse: Tensor, dense: Tensor, image_of: Tensor, decoder: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
         (early,) = embeddings.fine
-        sam_mask, hq_mask, scores = self.mask_decoder(
+        decoder = decoder or self.mask_decoder
+        sam_mask, hq_mask, scores = decoder(
             image=embeddings.image.index_select(0, image_of) + dense,
             positions=dense_positions(self.prompt_encoder).to(early.dtype),
             prompts=sparse.to(early.dtype),
-            details=self.mask_decoder.details(embeddings.image, early).index_select(0, image_of),
+            details=decoder.details(embeddings.image, early).index_select(0, image_of),
         )
         return hq_mask if self.size.hq_token_only else sam_mask + hq_mask, scores
 

@@ -269,7 +269,8 @@ window.lisaPage = (() => {
     svg.style.setProperty("--opacity", page.opacity);
     svg.style.aspectRatio = `${width} / ${height}`;
     svg.style.maxWidth = `calc(68vh * ${width / height})`;
-    const unit = Math.max(width, height) / 100;
+    // A hundredth of the picture, and at least 5 pixels of the screen.
+    const unit = Math.max(Math.max(width, height) / 100, (5 * width) / Math.max(stage.clientWidth, 1));
     svg.append(...masks.map(maskPart));
     if (page.labels) svg.append(...masks.map((mask) => numberPart(mask, unit)));
     if (correcting) svg.append(...clickParts(unit));
@@ -448,8 +449,8 @@ window.lisaPage = (() => {
       const mask = turn.masks[index];
       if (index === pieces.length - 1 || !mask) return parts.push(piece);
       const start = mask.phrase ? piece.lastIndexOf(mask.phrase) : piece.length;
-      const chip = make("button", {
-        type: "button", class: "phrase", id: `lisa-phrase-${mask.number}`, "data-mask": mask.number,
+      const chip = make("span", { // a button would not break into lines as words do
+        class: "phrase", tabindex: 0, role: "mark", id: `lisa-phrase-${mask.number}`, "data-mask": mask.number,
         onmouseenter: () => highlight(mask), onmouseleave: () => highlight(null),
         onfocus: () => highlight(mask), onblur: () => highlight(null), onclick: () => highlight(mask),
       }, piece.slice(start).trimEnd() || "this", swatch(mask));

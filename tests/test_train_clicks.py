@@ -1,0 +1,48 @@
+"""Teaching clicks, as a user meets it: only what answers never use is changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import train_clicks
+from lisa import load
+
+LEARNED = ("sam.prompt_encoder.mask_downscaling.", "sam.prompt_encoder.point_embeddings.0.",
+           "sam.prompt_encoder.point_embeddings.1.", "sam.prompt_encoder.not_a_point_embed.")  # fmt: skip
+
+
+def test_only_the_embeddings_of_clicks_and_masks_change(world, tmp_path, capsys):
+    flags = ["--dataset_dir", str(world), "--pictures", "2", "--steps", "3", "--batch_size", "2", "--clicks", "2"]
+    measured = train_clicks.main([*flags, "--model", "tiny", "--out", str(tmp_path / "model")])
+    assert len(measured) == 3
+    assert "after 0, 1, ... clicks, before" in capsys.readouterr().out
+    before, after = (load(model, device="cpu").model.state_dict() for model in ("tiny", tmp_path / "model"))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(LEARNED) for name in changed)
+
+
+def test_a_click_falls_into_the_largest_error_and_tells_its_side():
+    rng = np.random.default_rng(0)
+    target = np.zeros((16, 16), np.float32)
+    target[2:10, 2:10] = 1
+    logits = np.where(target > 0, 1.0, -1.0)
+    assert train_clicks.click(logits, target, rng) is None
+    logits[2:10, 2:6] = -1  # missed: 32 cells
+    logits[13:15, 13:15] = 1  # too much: 4 cells
+    for _ in range(20):
+        x, y, inside = train_clicks.click(logits, target, rng)
+        assert inside
+        assert 2 <= x < 6
+        assert 2 <= y < 10
+    logits[11:16, 0:12] = 1  # too much: 60 cells
+    assert not train_clicks.click(logits, target, rng)[2]
+
+
+@pytest.mark.parametrize(("said", "wanted", "expected"), [(1, 1, 1), (1, 0, 0), (0, 0, 1)])
+def test_overlap_of_nothing_with_nothing_is_whole(said, wanted, expected):
+    logits, target = torch.full((1, 4, 4), said - 0.5), torch.full((1, 4, 4), float(wanted))
+    assert train_clicks.overlap(logits, target).item() == expected
