@@ -18,13 +18,13 @@ import numpy as np
 from lisa.checkpoint import Quantization, load
 from lisa.conversation import IMAGE_PLACEHOLDER, Conversation
 from lisa.generation import Predictor
-from lisa.pictures import name_of, to_pixels
+from lisa.image_input import name_of, to_pixels
 from lisa.questions import LONGEST_ANSWER, checked_question
 from lisa.results import Answer
 from lisa.session import ChatSession
 
 if TYPE_CHECKING:
-    from lisa.pictures import ImageInput
+    from lisa.image_input import ImageInput
 
 _WITH_PICTURE = f"{IMAGE_PLACEHOLDER}\n"
 """What stands before the first question."""
@@ -34,7 +34,7 @@ class Lisa:
     """A loaded model.
 
     Wherever a picture is asked for it may be a path, the bytes of a file, a PIL image, a numpy array (H, W, 3), a
-    tensor (3, H, W), or, with allow_url=True, an http(s) URL; see `lisa.pictures.to_pixels`.
+    tensor (3, H, W), or, with allow_url=True, an http(s) URL; see `lisa.image_input.to_pixels`.
     What cannot be used (no picture, too large, an animation; a question that is empty, too long or holds `<image>` or
     [SEG]) raises ValueError or FileNotFoundError with a sentence that says what is wrong and how to mend it.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from lisa.annotation.plan import Plan, write_whole
 from lisa.annotation.writers import write_all, write_bad_files, write_picture
 from lisa.formats import mask_records
-from lisa.pictures import to_pixels
+from lisa.image_input import to_pixels
 
 if TYPE_CHECKING:
     from lisa.api import Lisa

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from lisa.pictures import SUFFIXES
+from lisa.image_input import SUFFIXES
 from lisa.questions import checked_question
 
 Format = Literal["coco", "labelme", "png", "jsonl"]

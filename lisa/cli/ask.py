@@ -36,7 +36,7 @@ class Ask(ModelFlags):
 
     def run(self) -> int:
         """Print the answer, write its files."""
-        from lisa.pictures import name_of, to_pixels
+        from lisa.image_input import name_of, to_pixels
         from lisa.questions import checked_question
 
         # What is wrong with them is told before the model loads.

@@ -39,7 +39,7 @@ class ChatArgs(ModelFlags):
 
     def run(self) -> int:
         """One answer, or a loop."""
-        from lisa.pictures import to_pixels
+        from lisa.image_input import to_pixels
 
         if self.prompt is not None and not self.image:
             raise ValueError("--prompt asks about a picture: give one with --image")

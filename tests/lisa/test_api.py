@@ -21,7 +21,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from lisa import Lisa
-from lisa.pictures import to_pixels
+from lisa.image_input import to_pixels
 
 BOATS = "Please segment the boats in this image."
 CARRY = "What could carry people over the water? Please output segmentation mask."
@@ -301,10 +301,10 @@ def test_a_url_is_fetched_by_flag_within_limits(server, example, monkeypatch):
         to_pixels(f"{server}/gone.jpg", allow_url=True)
     with pytest.raises(ValueError, match="only http:// and https://"):
         to_pixels(f"{server}/moved?to=ftp://127.0.0.1/x.png", allow_url=True)
-    monkeypatch.setattr("lisa.pictures.MAX_DOWNLOAD", 1000)
+    monkeypatch.setattr("lisa.image_input.MAX_DOWNLOAD", 1000)
     with pytest.raises(ValueError, match="the limit of a picture"):
         to_pixels(f"{server}/example.jpg", allow_url=True)
-    monkeypatch.setattr("lisa.pictures.DOWNLOAD_SECONDS", 0.3)
+    monkeypatch.setattr("lisa.image_input.DOWNLOAD_SECONDS", 0.3)
     with pytest.raises(OSError, match="cannot be fetched"):
         to_pixels(f"{server}/drip", allow_url=True)
 
