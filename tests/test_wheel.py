@@ -89,12 +89,14 @@ def test_the_wheel_holds_the_library_and_the_kept_model(wheel):
     assert wheel.stat().st_size < 12e6
 
 
-def test_an_editable_install_takes_the_model_from_the_checkout(tmp_path):
-    code = "import sys; from hatchling.build import build_editable; print(build_editable(sys.argv[1]))"
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("lisa/")]
+def test_an_editable_install_takes_the_model_from_the_checkout(monkeypatch):
+    monkeypatch.syspath_prepend(str(CHECKOUT))
+    from hatch_build import KeptModel
+
+    for version, expected in (("editable", {}), ("standard", {"models/tiny": "lisa/models/tiny"})):
+        data = {"force_include": {}}
+        KeptModel.initialize(None, version, data)
+        assert data["force_include"] == expected
 
 
 def test_the_snippet_runs_without_the_checkout(run):
