@@ -105,23 +105,18 @@ def coverage(masks: np.ndarray, picture: PictureText) -> Tensor:
     Tokens that show no part, as those that end a line, have 0.
     """
     shares = torch.zeros(len(masks), picture.num_tokens)
+    covered = torch.from_numpy(masks).float()
     for view in picture.views:
-        rows, columns = view.tokens.shape
-        shares[:, view.tokens.flatten()] = _cell_means(masks, view.box, rows, columns).flatten(1)
+        left, top, right, bottom = view.box
+        (height, width), (rows, columns) = masks.shape[1:], view.tokens.shape
+        means = _overlaps(height, top, bottom, rows) @ covered @ _overlaps(width, left, right, columns).T
+        shares[:, view.tokens.flatten()] = means.flatten(1).clamp_max(1)
     return shares
 
 
-def _cell_means(masks: np.ndarray, box: Box, rows: int, columns: int) -> Tensor:
-    """(N, rows, columns): means over the cells of a grid on the box, fractions of pixels counted."""
-    left, top, right, bottom = box
-    sums = masks.astype(np.float64)
-    for axis, start, end, cells in ((1, top, bottom, rows), (2, left, right, columns)):
-        size = masks.shape[axis]
-        edges = np.linspace(start * size, end * size, cells + 1)
-        running = np.concatenate([np.zeros_like(sums.take([0], axis)), sums.cumsum(axis)], axis)
-        whole = np.clip(edges.astype(int), 0, size - 1)
-        part = (edges - whole).reshape((-1,) + (1,) * (2 - axis))
-        at = running.take(whole, axis) * (1 - part) + running.take(whole + 1, axis) * part
-        sums = np.diff(at, axis=axis) / ((end - start) * size / cells)
-    # A share below 0, by rounding, would make a loss that takes its logarithm NaN.
-    return torch.from_numpy(sums.clip(0, 1).astype(np.float32))
+def _overlaps(size: int, start: float, end: float, cells: int) -> Tensor:
+    """(cells, size): how much of each cell between two shares of a length is within each of its pixels."""
+    edges = torch.linspace(start * size, end * size, cells + 1, dtype=torch.float64)
+    pixels = torch.arange(size)
+    within = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
+    return (within.clamp_min(0) * cells / ((end - start) * size)).float()
