@@ -140,8 +140,8 @@ def paligemma(tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
         tokenizer,
         seen={"vision_use_head": False},
         said={},
-        projection_dim=32,
-        hidden_size=32,
+        projection_dim=TEXT["hidden_size"],
+        hidden_size=TEXT["hidden_size"],
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
 
@@ -167,9 +167,10 @@ def qwen_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 
 def qwen2_5_vl(tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    sizes = {"hidden_size": 32, "out_hidden_size": 32, "intermediate_size": 64, "depth": 2, "num_heads": 2}
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "depth": 2, "num_heads": 2}
+    sizes["out_hidden_size"] = TEXT["hidden_size"]
     vision = sizes | {"patch_size": 8, "window_size": 32, "fullatt_block_indexes": [1]}
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [TEXT["head_dim"] * n // 16 for n in (2, 3, 3)]}
     text = {name: value for name, value in TEXT.items() if name != "head_dim"}
     return AutoConfig.for_model(
         "qwen2_5_vl",
@@ -180,9 +181,10 @@ def qwen2_5_vl(tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
 
 
 def qwen3_vl(tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    sizes = {"hidden_size": 32, "out_hidden_size": 32, "intermediate_size": 64, "depth": 2, "num_heads": 2}
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "depth": 2, "num_heads": 2}
+    sizes["out_hidden_size"] = TEXT["hidden_size"]
     vision = sizes | {"patch_size": 8, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]}
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [TEXT["head_dim"] * n // 16 for n in (2, 3, 3)]}
     return AutoConfig.for_model(
         "qwen3_vl",
         vision_config=vision,

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from transformers import CLIPImageProcessor
 
@@ -46,7 +47,7 @@ def test_coverage_follows_the_centre_crop():
 def test_parts_of_pixels_count():
     mask = np.zeros((1, 3, 3), bool)
     mask[0, 0, 0] = True  # cells of 1.5 x 1.5 pixels
-    assert coverage(mask, picture(4, [grid_view(0, 2, 2)]))[0].tolist() == [np.float32(1 / 2.25), 0, 0, 0]
+    assert coverage(mask, picture(4, [grid_view(0, 2, 2)]))[0].tolist() == pytest.approx([1 / 2.25, 0, 0, 0])
 
 
 def test_each_tile_shows_its_part_and_the_last_view_the_whole():
