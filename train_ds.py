@@ -203,6 +203,6 @@ def validate(args: TrainArgs, predictor: Predictor, validation_sets: list[Valida
 
 
 if __name__ == "__main__":
-    from eval.cli import exit_with_sentence
+    from lisa.cli.exits import exit_with_sentence
 
     exit_with_sentence(main)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -151,15 +150,6 @@ def open_validation_sets(flags: EvalFlags) -> list[ValidationSet]:
         render_world(flags.dataset_dir, images=DEFAULT_WORLD_IMAGES, seed=0)
     tree = Tree.at(flags.dataset_dir, flags.elsewhere, flags.index_dir)
     return [open_validation(tree, spec) for spec in flags.data]
-
-
-def exit_with_sentence(main: Callable[[], object]) -> None:
-    """Run a script's main; what the user can mend ends in one line on stderr and exit code 2."""
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 def evaluate_with_progress(

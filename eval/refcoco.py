@@ -12,7 +12,8 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a file: the checkout comes first, so that `datasets` is ours
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from eval.cli import EvalFlags, exit_with_sentence, parse_flags, run
+from eval.cli import EvalFlags, parse_flags, run
+from lisa.cli.exits import exit_with_sentence
 
 DEFAULT_DATA = ("refcoco|unc|val", "refcoco|unc|testA", "refcoco|unc|testB", "refcoco|unc|composition")
 

@@ -18,16 +18,13 @@ import numpy as np
 from lisa.checkpoint import Quantization, load
 from lisa.conversation import IMAGE_PLACEHOLDER, Conversation
 from lisa.generation import Predictor
-from lisa.pictures import name_of, to_pixels
-from lisa.questions import checked_question
+from lisa.image_input import name_of, to_pixels
+from lisa.questions import LONGEST_ANSWER, checked_question
 from lisa.results import Answer
 from lisa.session import ChatSession
 
 if TYPE_CHECKING:
-    from lisa.pictures import ImageInput
-
-LONGEST_ANSWER = 128
-"""Tokens of an answer, by default."""
+    from lisa.image_input import ImageInput
 
 _WITH_PICTURE = f"{IMAGE_PLACEHOLDER}\n"
 """What stands before the first question."""
@@ -37,7 +34,7 @@ class Lisa:
     """A loaded model.
 
     Wherever a picture is asked for it may be a path, the bytes of a file, a PIL image, a numpy array (H, W, 3), a
-    tensor (3, H, W), or, with allow_url=True, an http(s) URL; see `lisa.pictures.to_pixels`.
+    tensor (3, H, W), or, with allow_url=True, an http(s) URL; see `lisa.image_input.to_pixels`.
     What cannot be used (no picture, too large, an animation; a question that is empty, too long or holds `<image>` or
     [SEG]) raises ValueError or FileNotFoundError with a sentence that says what is wrong and how to mend it.
     """
@@ -152,6 +149,10 @@ class Lisa:
                 waiting.append(asked)
             asked.conversations.append(conversation)
         yield from self._answer(waiting, max_new_tokens)
+
+    def check(self, question: str) -> None:
+        """ValueError says why a question cannot be asked, where it cannot."""
+        self._conversation(question)
 
     def _conversation(self, question: str) -> Conversation:
         """The question about a picture, checked: it can be asked and is not too long for the model."""

@@ -11,6 +11,7 @@ from huggingface_hub import save_torch_state_dict
 
 from lisa.config import LisaConfig
 from lisa.generation import Predictor
+from lisa.kept import KEPT_MODELS
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from lisa.quantize import load_quantized
@@ -19,17 +20,6 @@ from lisa.released.files import replaced_folder
 from lisa.weights import dtype_of, in_dtype
 
 Quantization = Literal["8bit", "4bit"]
-
-
-def _kept_models() -> Path:
-    """lisa/models in an installed wheel, models beside lisa in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "models"
-    return installed if installed.is_dir() else package.parent / "models"
-
-
-KEPT_MODELS = _kept_models()
-"""Trained models that come with the library."""
 
 
 def load(

@@ -9,17 +9,25 @@ python -m lisa.convert lisa-7b lisa-7b-released --to released
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from lisa.cli.exits import exit_with_sentence
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertArgs:
-    """Convert a checkpoint between the released LISA format and ours."""
+    """Convert a checkpoint between the released LISA format and ours.
+
+    lisa convert xinlai/LISA-7B-v1 lisa-7b
+
+    lisa convert pytorch_model.bin lisa-mine --base llava-7b
+
+    lisa convert lisa-7b lisa-7b-released --to released
+    """
 
     source: Annotated[str, tyro.conf.Positional]
     """What to convert: the folder or hub id of a released LISA, weights of the reference's training (with --base), or, with --to released, a folder of ours."""
@@ -41,6 +49,12 @@ class ConvertArgs:
     """Template of the conversations; every released LISA was trained with llava_v1."""
     model_max_length: int = 512
     """Longest conversation in tokens, image tokens included."""
+
+    def run(self) -> int:
+        """Convert, and tell where."""
+        convert(self)
+        print(f"wrote {self.out}")
+        return 0
 
 
 def convert(args: ConvertArgs) -> None:
@@ -74,14 +88,8 @@ def convert(args: ConvertArgs) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Flags -> a converted folder."""
-    args = tyro.cli(ConvertArgs, args=argv, description=__doc__, prog="python -m lisa.convert")
-    convert(args)
-    print(f"wrote {args.out}")
+    tyro.cli(ConvertArgs, args=argv, description=__doc__, prog="python -m lisa.convert").run()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    exit_with_sentence(main)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from lisa.extras import require
+
 if TYPE_CHECKING:
     from lisa.results import Answer
 
@@ -89,10 +91,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 def detections(answer: Answer) -> Any:
     """`supervision.Detections` of an answer."""
-    try:
-        import supervision
-    except ImportError as error:
-        raise ImportError("to_supervision needs the package supervision: pip install supervision") from error
+    supervision = require("supervision", "to_supervision", "supervision")
     if not len(answer.masks):
         return supervision.Detections.empty()
     return supervision.Detections(

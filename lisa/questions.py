@@ -9,6 +9,9 @@ from lisa.conversation import IMAGE_PLACEHOLDER, SEG
 MAX_CHARACTERS = 10_000
 """Longest question; the model's own limit, in tokens, is lower for most."""
 
+LONGEST_ANSWER = 128
+"""Tokens of an answer, by default."""
+
 _WHITE = {"\n", "\t"}
 
 

@@ -66,7 +66,7 @@ class Answer:
 
         from lisa.drawing import overlay_masks, with_legend
 
-        drawn = Image.fromarray(with_legend(overlay_masks(self._picture(), self.masks, opacity), self.phrases))
+        drawn = Image.fromarray(with_legend(overlay_masks(self.picture, self.masks, opacity), self.phrases))
         if ax is not None:
             ax.imshow(drawn)
             ax.set_axis_off()
@@ -75,7 +75,7 @@ class Answer:
     def save(self, folder: str | Path, stem: str = "") -> list[Path]:
         """Write `STEM.json`, every mask as a PNG (0 and 255), and one overlay; returns what was written.
 
-        stem is the picture's name by default; files of an earlier answer with that stem are replaced.
+        stem is the picture's name by default; an earlier answer with that stem is overwritten, mask by mask.
 
         >>> [path.name for path in answer.save("out")]
         ['example.json', 'example_mask_0.png', 'example_overlay.png']
@@ -84,7 +84,7 @@ class Answer:
         folder.mkdir(parents=True, exist_ok=True)
         stem = stem or Path(self.image_name).stem or "answer"
         (folder / f"{stem}.json").write_text(self.to_json() + "\n", encoding="utf-8")
-        return [folder / f"{stem}.json", *save_masks(self, self._picture(), folder, stem)]
+        return [folder / f"{stem}.json", *save_masks(self, folder, stem)]
 
     def to_dict(self) -> dict:
         """Plain values for JSON: question, text, image, and for each mask phrase, scores, box, area and RLE.
@@ -137,7 +137,9 @@ class Answer:
 
         return detections(self)
 
-    def _picture(self) -> np.ndarray:
+    @property
+    def picture(self) -> np.ndarray:
+        """`image`; ValueError where the answer came without it."""
         if self.image is None:
             raise ValueError("this answer came without its picture; dataclasses.replace(answer, image=pixels) adds it")
         return self.image
@@ -154,7 +156,7 @@ def no_masks(size: tuple[int, int]) -> tuple[np.ndarray, Scores]:
     return np.zeros((0, *size), bool), Scores(expected_iou=empty, seg_probability=empty)
 
 
-def save_masks(answer: Answer, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
+def save_masks(answer: Answer, folder: Path, stem: str) -> list[Path]:
     """Every mask as a lossless PNG (0 and 255), and one overlay with all of them; returns what was written."""
     from lisa.drawing import overlay_masks, with_legend, write_png
 
@@ -165,5 +167,5 @@ def save_masks(answer: Answer, image: np.ndarray, folder: Path, stem: str) -> li
         write_png(written[-1], mask.astype(np.uint8) * 255)
     if len(answer.masks):
         written.append(folder / f"{stem}_overlay.png")
-        write_png(written[-1], with_legend(overlay_masks(image, answer.masks), answer.phrases))
+        write_png(written[-1], with_legend(overlay_masks(answer.picture, answer.masks), answer.phrases))
     return written

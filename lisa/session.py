@@ -19,7 +19,7 @@ from lisa.conversation import IMAGE_PLACEHOLDER, Conversation, Turn
 from lisa.decoding import Decoding, Said, decode, prefill
 from lisa.packing import pack_rows
 from lisa.pointing import Click, Pointed, correct, point, to_mask
-from lisa.questions import checked_question
+from lisa.questions import LONGEST_ANSWER, checked_question
 from lisa.results import Answer, Scores, no_masks
 from lisa.tokenization import EncodedConversation
 from sam_bridge import ImageSize
@@ -73,7 +73,9 @@ class ChatSession:
         self.turns = ()
 
     @torch.inference_mode()
-    def ask(self, question: str, max_new_tokens: int = 64, on_token: Callable[[int], None] | None = None) -> Answer:
+    def ask(
+        self, question: str, max_new_tokens: int = LONGEST_ANSWER, on_token: Callable[[int], None] | None = None
+    ) -> Answer:
         """The answer to the next question, which is remembered with it; on_token(id) is called for every new token."""
         heard = self.listen(question, max_new_tokens, on_token)
         masks, scores = no_masks(self._size.original)
@@ -96,7 +98,7 @@ class ChatSession:
     def listen(
         self,
         question: str,
-        max_new_tokens: int = 64,
+        max_new_tokens: int = LONGEST_ANSWER,
         on_token: Callable[[int], None] | None = None,
         on_pointed: Callable[[Pointed], None] | None = None,
     ) -> Heard:

@@ -13,6 +13,7 @@ from PIL import Image
 import chat
 from lisa import LisaModel, LisaProcessor
 from lisa.checkpoint import save
+from lisa.cli.chat import Chat, ChatArgs
 from lisa.conversation import SEG
 from lisa.presets import tiny_config, tiny_image_processor, train_tokenizer
 from lisa.results import Answer, no_masks
@@ -87,9 +88,7 @@ def test_an_answer_without_a_mask_says_so_and_writes_nothing(model_folder, pictu
 
 def test_a_talk_remembers_what_was_said_until_it_is_reset(model_folder, picture, tmp_path, capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        chat.Chat, "ask", lambda self, question: asked.append((question, len(self.turns))) or self.turns
-    )
+    monkeypatch.setattr(Chat, "ask", lambda self, question: asked.append((question, len(self.turns))) or self.turns)
     lines = f"/image {picture}\nWhere?\n/reset\n/help\n/image nowhere.png\n/quit\nnever asked\n"
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
     run(model_folder, tmp_path)
@@ -100,7 +99,7 @@ def test_a_talk_remembers_what_was_said_until_it_is_reset(model_folder, picture,
 
 
 def test_the_second_question_is_asked_with_the_first_and_its_answer(model_folder, picture, tmp_path):
-    talk = chat.Chat(chat.ChatArgs(model=str(model_folder), device="cpu", out=tmp_path / "out", max_new_tokens=8))
+    talk = Chat(ChatArgs(model=str(model_folder), device="cpu", out=tmp_path / "out", max_new_tokens=8))
     talk.look_at(str(picture))
     talk.ask("Where?")
     talk.ask("Where is the red car?")

@@ -1,9 +1,12 @@
-"""The examples in the docstrings of what people use give what they say."""
+"""The examples in the docstrings of what people use give what they say; so does the Python of docs/use.md."""
 
 from __future__ import annotations
 
 import doctest
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +34,28 @@ def test_examples_in_docstrings_run(module, at_least, names):
     for test in examples:
         runner.run(test)
     assert runner.summarize().failed == 0
+
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "use.md").read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_page_runs_and_gives_what_its_comments_say(names):
+    (code,) = re.findall("```python\n(.*?)```", PAGE, re.DOTALL)
+    said = {}
+    exec(code, said)
+    assert said["answer"].question == "What is in this picture?"
+    assert "# 'Sure, the purple boat at the bottom [SEG].'" in code
+    assert names["answer"].text == "Sure, the purple boat at the bottom [SEG]."
+
+
+def test_the_commands_of_the_page_are_known():
+    """Their flags are; what they do is tested elsewhere."""
+    import tyro
+
+    from lisa.cli.main import COMMANDS
+
+    blocks = "".join(re.findall("```bash\n(.*?)```", PAGE, re.DOTALL))
+    lines = [shlex.split(line) for line in blocks.splitlines() if line.startswith("lisa ")]
+    assert {words[1] for words in lines} == set(COMMANDS)
+    for words in lines:
+        tyro.cli(COMMANDS[words[1]], args=words[2:])

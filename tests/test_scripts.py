@@ -1,11 +1,10 @@
-"""The scripts start from any folder, whatever else is called `datasets`; the wheel holds the library only."""
+"""The scripts start from any folder, whatever else is called `datasets`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -50,15 +49,3 @@ def test_an_unknown_flag_is_an_argument_error(script, tmp_path):
 
 def test_the_package_datasets_is_ours():
     assert Path(datasets.__file__).parent == CHECKOUT / "datasets"
-
-
-def test_the_wheel_holds_lisa_and_sam_bridge_only(tmp_path):
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=CHECKOUT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    top = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {name for name in top if not name.endswith(".dist-info")} == {"lisa", "sam_bridge"}

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from pathlib import PurePosixPath
 
 from lisa.generation import Predictor
-from lisa.pictures import to_pixels
+from lisa.image_input import to_pixels
 from lisa.pointing import Click
 from lisa.questions import checked_question
 from lisa.serve import talks

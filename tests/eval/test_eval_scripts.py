@@ -10,6 +10,7 @@ import pytest
 
 from eval import cli, reason_seg, refcoco
 from eval.report import CHECKOUT
+from lisa.cli.exits import exit_with_sentence
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_what_the_user_can_mend_ends_in_one_line_and_exit_code_2(capsys):
         raise FileNotFoundError("the file is gone")
 
     with pytest.raises(SystemExit) as stop:
-        cli.exit_with_sentence(fail)
+        exit_with_sentence(fail)
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: the file is gone\n"
 
@@ -171,7 +172,7 @@ def test_our_own_mistakes_keep_their_trace():
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
-        cli.exit_with_sentence(fail)
+        exit_with_sentence(fail)
 
 
 @pytest.mark.parametrize("script", ["refcoco", "reason_seg"])

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from lisa.conversation import Conversation
+from lisa.results import Answer, Scores
 
 HEIGHT, WIDTH = 2, 10
 
@@ -94,4 +95,5 @@ class ScriptedPredictor:
         masks = self.answers.get((number, word), [])
         text = f"It is {word} " + " ".join("[SEG]" for _ in masks)
         stacked = np.stack(masks) if masks else np.zeros((0, HEIGHT, WIDTH), bool)
-        return SimpleNamespace(text=text.strip(), masks=stacked, scores=np.full(len(masks), 0.5, np.float32))
+        half = np.full(len(masks), 0.5, np.float32)
+        return Answer(text=text.strip(), masks=stacked, scores=Scores(expected_iou=half, seg_probability=half))

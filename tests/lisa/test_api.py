@@ -7,6 +7,7 @@ import io
 import json
 import os
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -20,7 +21,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from lisa import Lisa
-from lisa.pictures import to_pixels
+from lisa.image_input import to_pixels
 
 BOATS = "Please segment the boats in this image."
 CARRY = "What could carry people over the water? Please output segmentation mask."
@@ -300,10 +301,10 @@ def test_a_url_is_fetched_by_flag_within_limits(server, example, monkeypatch):
         to_pixels(f"{server}/gone.jpg", allow_url=True)
     with pytest.raises(ValueError, match="only http:// and https://"):
         to_pixels(f"{server}/moved?to=ftp://127.0.0.1/x.png", allow_url=True)
-    monkeypatch.setattr("lisa.pictures.MAX_DOWNLOAD", 1000)
+    monkeypatch.setattr("lisa.image_input.MAX_DOWNLOAD", 1000)
     with pytest.raises(ValueError, match="the limit of a picture"):
         to_pixels(f"{server}/example.jpg", allow_url=True)
-    monkeypatch.setattr("lisa.pictures.DOWNLOAD_SECONDS", 0.3)
+    monkeypatch.setattr("lisa.image_input.DOWNLOAD_SECONDS", 0.3)
     with pytest.raises(OSError, match="cannot be fetched"):
         to_pixels(f"{server}/drip", allow_url=True)
 
@@ -364,9 +365,26 @@ def test_detections_of_supervision_are_the_masks_and_scores(kept_lisa, example):
     assert len(kept_lisa.ask(example, WHAT).to_supervision()) == 0
 
 
+def test_only_the_matrices_of_the_language_model_are_quantised(kept_lisa):
+    from lisa.quantize import language_matrices
+
+    names = language_matrices(kept_lisa.predictor.model)
+    layers = kept_lisa.predictor.model.config.vlm_config.text_config.num_hidden_layers
+    assert len(names) == 7 * layers  # q, k, v, o, gate, up, down
+    assert all(".language_model." in name for name in names)
+
+
 def test_quantising_without_bitsandbytes_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("lisa.quantize.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'lisa-segmentation\[quant\]'"):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ImportError, match=r"quantize needs bitsandbytes .*pip install 'lisa-segmentation\[quant\]'"):
         Lisa.load("tiny", quantize="8bit")
     with pytest.raises(ValueError, match="'8bit' or '4bit', not '2bit'"):
         Lisa.load("tiny", quantize="2bit")
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_a_quantised_model_points(example, quantize):
+    pytest.importorskip("bitsandbytes")
+    answer = Lisa.load("tiny", device="cpu", quantize=quantize).ask(example, CARRY)
+    assert len(answer.masks) == 1
+    assert answer.scores.expected_iou[0] > 0.5

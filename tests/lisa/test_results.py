@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ def answer(text, count):
     for k in range(count):
         masks[k, 5 : 10 + k, 5:20] = True
     half = np.full(count, 0.5, np.float32)
-    return Answer(text=text, masks=masks, scores=Scores(expected_iou=half, seg_probability=half))
+    scores = Scores(expected_iou=half, seg_probability=half)
+    return Answer(text=text, masks=masks, scores=scores, image=IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_each_mask_has_a_colour_of_its_own_and_colours_repeat():
 
 def test_masks_are_written_losslessly_beside_one_overlay(tmp_path):
     given = answer("The cup [SEG] and the plate [SEG].", 2)
-    written = save_masks(given, IMAGE, tmp_path / "new" / "folder", "scene")
+    written = save_masks(given, tmp_path / "new" / "folder", "scene")
     assert [path.name for path in written] == ["scene_mask_0.png", "scene_mask_1.png", "scene_overlay.png"]
     for path, mask in zip(written, given.masks, strict=False):
         np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), mask.astype(np.uint8) * 255)
@@ -58,14 +61,14 @@ def test_masks_are_written_losslessly_beside_one_overlay(tmp_path):
 
 
 def test_an_answer_without_masks_writes_nothing(tmp_path):
-    assert save_masks(answer("No.", 0), IMAGE, tmp_path, "scene") == []
+    assert save_masks(answer("No.", 0), tmp_path, "scene") == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
     with pytest.raises(OSError, match=r"cannot write .*scene_mask_0\.png"):
-        save_masks(answer("[SEG].", 1), IMAGE, tmp_path, "scene")
+        save_masks(answer("[SEG].", 1), tmp_path, "scene")
 
 
 def test_outlines_draw_the_mask_back_with_its_holes_filled():
@@ -86,8 +89,6 @@ def test_outlines_draw_the_mask_back_with_its_holes_filled():
 
 
 def test_coco_of_several_answers_numbers_pictures_categories_and_annotations():
-    from dataclasses import replace
-
     from lisa.formats import coco_instances
 
     answers = [
@@ -111,5 +112,5 @@ def test_coco_of_several_answers_numbers_pictures_categories_and_annotations():
 
 def test_an_answer_without_its_picture_cannot_be_drawn_and_says_so():
     with pytest.raises(ValueError, match="came without its picture"):
-        answer("[SEG]", 1).plot()
+        replace(answer("[SEG]", 1), image=None).plot()
     assert repr(answer("[SEG]", 1)) == "Answer('[SEG]', 1 masks of 20 x 30)"

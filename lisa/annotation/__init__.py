@@ -1,0 +1,1 @@
+"""Many pictures, the same questions: `lisa annotate`."""

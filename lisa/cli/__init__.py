@@ -1,0 +1,1 @@
+"""The command `lisa`: light to import, since `--help` should not wait for a model."""

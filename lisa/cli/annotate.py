@@ -1,0 +1,147 @@
+"""`lisa annotate`: the same questions about every picture of a folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from lisa.cli.flags import ModelFlags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lisa.annotation.job import Summary
+    from lisa.annotation.plan import Plan
+    from lisa.api import Lisa
+
+SOME_BAD = 3
+"""Exit code when pictures could not be used."""
+
+SECONDS_BETWEEN_LINES = 10
+"""Progress of a job whose stderr is a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotate(ModelFlags):
+    """Ask the same questions about every picture of a folder, and write the masks in a format of your choice.
+
+    A job that was killed goes on where it was when the same command is given again; the result is the same, byte for
+    byte. Pictures that cannot be used are listed in bad_files.txt; the exit code is 3 then.
+
+    lisa annotate photos --prompts prompts.txt --format coco --out annotated
+
+    lisa annotate photos --prompts prompts.txt --format labelme --out labels --batch-size 32 --device cuda
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """The pictures, in this folder and those below it."""
+    prompts: Path
+    """Text file with one question per line; lines that begin with # are left out."""
+    out: Path
+    """Folder for the result, new or of the same job."""
+    format: Literal["coco", "labelme", "png", "jsonl"] = "coco"
+    """coco: instances, a category per question; labelme: a file per picture; png: a file per mask; jsonl: lines that
+    train_ds.py --own_data reads."""
+    batch_size: int = 16
+    """Questions that are answered together; fewer need less memory."""
+    fresh: bool = False
+    """Begin anew, whatever was done before in --out."""
+    json: bool = False
+    """Print a summary as JSON: pictures, masks, bad, written."""
+
+    def run(self) -> int:
+        """Do the job, or what is left of it."""
+        from lisa.annotation.plan import begin, find_pictures, read_prompts
+
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size {self.batch_size}: 1 or more questions are answered together")
+        if self.out.exists() and not self.out.is_dir():
+            raise ValueError(f"--out {self.out} is a file; name a folder")
+        # What is wrong with these is told before the model loads.
+        prompts, pictures = read_prompts(self.prompts), find_pictures(self.folder, self.out)
+        lisa = self.load()
+        plan = self._plan(lisa, prompts, pictures)
+        work = begin(plan, self.out, self.fresh)
+        try:
+            summary = self._annotate(lisa, plan, work)
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+            raise
+        self._report(summary)
+        return SOME_BAD if summary.bad else 0
+
+    def _plan(self, lisa: Lisa, prompts: list[str], pictures: list[list]) -> Plan:
+        from lisa.annotation.plan import Plan
+        from lisa.annotation.writers import refuse_clashes
+        from lisa.checkpoint import find_model
+
+        for prompt in prompts:
+            lisa.check(prompt)
+        folder = find_model(self.model)
+        changed = max(path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file())
+        plan = Plan(
+            pictures=pictures,
+            prompts=prompts,
+            format=self.format,
+            model=f"{lisa!r} {self.quantize} {changed}",
+            batch_size=self.batch_size,
+            max_new_tokens=self.max_new_tokens,
+        )
+        refuse_clashes(plan)
+        return plan
+
+    def _annotate(self, lisa: Lisa, plan: Plan, work: Path) -> Summary:
+        from lisa.annotation.job import annotate, left_to_do
+
+        left = sum(len(names) for _, names in left_to_do(plan, work))
+        with _progress(len(plan.pictures), left) as advance:
+            return annotate(lisa, plan, self.folder, self.out, work, advance)
+
+    def _report(self, summary: Summary) -> None:
+        if self.json:
+            print(json.dumps(asdict(summary), ensure_ascii=False))
+            return
+        print(f"{summary.pictures} pictures, {summary.masks} masks: {summary.written}")
+        if summary.bad:
+            print(f"{summary.bad} pictures could not be used: {self.out / 'bad_files.txt'}", file=sys.stderr)
+
+
+@contextmanager
+def _progress(total: int, left: int) -> Iterator[Callable[[int], None]]:
+    """Progress with the time left, on stderr: a bar on a terminal, else a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(total, left)
+        return
+    columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=total, completed=total - left)
+        yield lambda number: bar.advance(task, number)
+
+
+class _Lines:
+    """Progress in a log file."""
+
+    def __init__(self, total: int, left: int) -> None:
+        self.total, self.left, self.done = total, left, 0
+        self.started = self.said = time.monotonic()
+
+    def __call__(self, number: int) -> None:
+        self.done += number
+        now = time.monotonic()
+        if now - self.said < SECONDS_BETWEEN_LINES and self.done < self.left:
+            return
+        self.said = now
+        remaining = (self.left - self.done) * (now - self.started) / self.done
+        print(f"{self.total - self.left + self.done} of {self.total} pictures, {remaining:.0f} s left", file=sys.stderr)
