@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from lisa.pointing import Click
-from lisa.questions import MAX_CHARACTERS
+from lisa.questions import LONGEST_ANSWER, MAX_CHARACTERS
 from lisa.serve.downloads import coco_json, masks_zip
 from lisa.serve.examples import EXAMPLES, Example, read_example
 from lisa.serve.host import Host
@@ -53,7 +53,9 @@ def router(host: Host) -> APIRouter:
         return AnswerOut.of(talk, spoken)
 
     @api.post("/ask/file")
-    async def ask_file(image: Picture, question: Words, max_new_tokens: Annotated[int, Form(ge=1)] = 128) -> AnswerOut:
+    async def ask_file(
+        image: Picture, question: Words, max_new_tokens: Annotated[int, Form(ge=1)] = LONGEST_ANSWER
+    ) -> AnswerOut:
         """One question about one picture, which is sent as a file of a form; nothing is remembered."""
         data = await _read(image, limits.upload_bytes)
         talk, spoken = await _done(host.ask_once(data, image.filename or "", question, max_new_tokens))

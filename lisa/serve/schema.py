@@ -6,10 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lisa.questions import LONGEST_ANSWER, MAX_CHARACTERS
 from lisa.serve.limits import Limits
 from lisa.serve.talks import Mask, Spoken, Talk
 
-Question = Annotated[str, Field(min_length=1, max_length=10_000, examples=["Please segment the boats in this image."])]
+Question = Annotated[
+    str, Field(min_length=1, max_length=MAX_CHARACTERS, examples=["Please segment the boats in this image."])
+]
 
 
 class Strict(BaseModel):
@@ -23,14 +26,18 @@ class Ask(Strict):
 
     image: str = Field(description="The picture file (PNG, JPEG, WebP, ...) in base64.", min_length=1)
     question: Question
-    max_new_tokens: int = Field(128, ge=1, description="Longest answer in tokens; the server may have a lower limit.")
+    max_new_tokens: int = Field(
+        LONGEST_ANSWER, ge=1, description="Longest answer in tokens; the server may have a lower limit."
+    )
 
 
 class AskNext(Strict):
     """The next question of a talk."""
 
     question: Question
-    max_new_tokens: int = Field(128, ge=1, description="Longest answer in tokens; the server may have a lower limit.")
+    max_new_tokens: int = Field(
+        LONGEST_ANSWER, ge=1, description="Longest answer in tokens; the server may have a lower limit."
+    )
 
 
 class ClickIn(Strict):
@@ -118,7 +125,6 @@ class About(BaseModel):
     @staticmethod
     def of(model: str, limits: Limits) -> About:
         from lisa.pixels import MAX_PIXELS
-        from lisa.questions import MAX_CHARACTERS
 
         return About(
             model=model,

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lisa.extras import require
 from lisa.serve.limits import Limits
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ class ServeArgs:
 def build_app(host: Host) -> FastAPI:
     """The ASGI application for a model: / is the page, /api the JSON API."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
-    try:
-        import gradio
-    except ImportError as error:
-        raise OSError(f"the page needs gradio ({error}): pip install 'lisa-segmentation[demo]'") from error
+    gradio = require("gradio", "the page", "lisa-segmentation[demo]")
     from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
 

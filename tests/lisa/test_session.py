@@ -218,7 +218,7 @@ def test_a_correction_depends_on_the_answer_and_the_clicks_alone(taught, lessons
     assert torch.equal(session.correct(first, clicks).low_res, corrected.low_res)
     assert session.correct(first, []) is first
     for click in (Click(-1, 0), Click(0, 51), Click(21, 0)):
-        with pytest.raises(ValueError, match="outside of the picture of 20 x 50 pixels"):
+        with pytest.raises(ValueError, match="is not in the picture of 20 x 50 pixels"):
             session.correct(first, [click])
 
 

@@ -9,6 +9,7 @@ import struct
 import threading
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sent_files import gif, picture_file
 
 from lisa import Lisa
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 BOATS = "Please segment the boats in this image."
 
 
@@ -40,7 +42,7 @@ def assert_refused(answer, status: int, words: str) -> None:
     assert answer.status_code == status, answer.text
     told = answer.json()["detail"]
     assert words in told
-    assert "/" not in told.replace("and/or", "").replace("application/json", "") or "body" in told
+    assert not any(place in answer.text for place in (str(CHECKOUT), str(Path.home()), "/tmp", "/usr", "/etc"))
     assert "object at 0x" not in told
 
 
@@ -207,8 +209,8 @@ def test_base64_that_is_none_and_an_empty_file_are_refused(client):
         ({"answer": 1}, 404, "there is no answer 1"),
         ({"mask": 1}, 404, "there is no mask 1"),
         ({"answer": -1}, 422, "form"),
-        ({"clicks": [{"x": -1, "y": 0, "inside": True}]}, 400, "outside of the picture"),
-        ({"clicks": [{"x": 1e9, "y": 0, "inside": True}]}, 400, "outside of the picture"),
+        ({"clicks": [{"x": -1, "y": 0, "inside": True}]}, 400, "is not in the picture"),
+        ({"clicks": [{"x": 1e9, "y": 0, "inside": True}]}, 400, "is not in the picture"),
         ({"clicks": [{"x": 1, "y": 1, "inside": True}] * 21}, 413, "21 clicks"),
         ({"clicks": [{"x": "one", "y": 1}]}, 422, "form"),
     ],
