@@ -25,7 +25,7 @@ from lisa.packing import PADDING, Rows
 from lisa.processing import Batch, LisaProcessor
 from lisa.session import ChatSession
 from lisa.tokenization import IGNORE_INDEX, EncodedConversation
-from lisa.trainable import choose_trainable
+from lisa.trainable import choose_trainable, train_mode
 
 PICTURES = [picture(30, 60, seed=1), picture(70, 40, seed=2)]
 """A wide one and a higher one: families that cut pictures cut them in different ways."""
@@ -297,6 +297,21 @@ def _language_model_of(model: LisaModel, name: str) -> bool:
     decoder = model.backbone.language_model
     inside = next(path for path, module in model.named_modules() if module is decoder)
     return name.startswith(inside + ".")
+
+
+def check_recomputed_activations_give_the_same_gradients(subject: Subject) -> None:
+    gradients = []
+    for recompute in (False, True):
+        model, processor = toy_lisa(subject.toy)
+        choose_trainable(model, processor, replace(ADAPTED, gradient_checkpointing=recompute))
+        train_mode(model)
+        learning = Subject(subject.toy)
+        learning.__dict__["lisa"] = (model, processor)
+        model(learning.batch(learning=True))["loss"].backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def check_every_part_can_learn(subject: Subject) -> None:
