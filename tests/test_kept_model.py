@@ -71,3 +71,15 @@ def test_the_evaluation_scripts_take_it_when_no_model_is_named(script, data, wor
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["model"] == "models/tiny"
     assert [result["data"] for result in report["results"]] == [data]
+
+
+def test_clicks_mend_what_it_got_wrong(world):
+    """On pictures of another world: IoU of the thing asked for, and of another one that is clicked on."""
+    import train_clicks
+
+    args = train_clicks.ClickArgs(dataset_dir=world, val_data="refcoco|unc|val", pictures=20, clicks=3)
+    predictor = load("tiny", device="cpu")
+    known = train_clicks.collect(predictor, world, args.val_data, args.pictures)
+    asked, other = (train_clicks.measure(predictor, known, args, share) for share in (0.0, 1.0))
+    assert asked[3] > asked[0] + 0.03
+    assert other[3] > other[0] + 0.2
