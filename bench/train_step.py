@@ -97,7 +97,7 @@ class Case:
 
     def side(self, terms: Callable[[], dict[str, Tensor]], *, reference: bool = False, steps: bool = False) -> Side:
         """Forward and backward; with `steps` AdamW too, at rate 0, so that the weights stay as they are."""
-        optimizer = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0, fused=True)
 
         def prepare() -> None:
             optimizer.zero_grad(set_to_none=True)

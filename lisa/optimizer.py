@@ -15,7 +15,7 @@ class MuonAdamW(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) for weight matrices, AdamW for everything else; two parameter groups."""
 
     def __init__(self, matrices: list[Tensor], others: list[Tensor], **adamw: Any) -> None:
-        self.parts = [torch.optim.Muon(matrices, weight_decay=MUON_DECAY), torch.optim.AdamW(others, **adamw)]
+        self.parts = [torch.optim.Muon(matrices, weight_decay=MUON_DECAY), torch.optim.AdamW(others, fused=True, **adamw)]
         # The groups are the parts' own, so a scheduler that writes into them reaches the parts.
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 
@@ -41,7 +41,7 @@ def build_optimizer(
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if name == "adamw":
-        return torch.optim.AdamW(trained, lr=lr, betas=betas, weight_decay=weight_decay)
+        return torch.optim.AdamW(trained, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     hidden = {
         id(module.weight)
         for path, module in model.named_modules()
