@@ -1,4 +1,4 @@
-"""The page: Gradio's blocks around a viewer of the picture and a history of the talk (page.js, page.css)."""
+"""The page: Gradio's blocks around a viewer of the picture and a history of the talk (`page_parts`)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,29 @@ HEADER = """
 </header>
 """
 
-# Two parts of one page, which find each other in page.js. Nothing of a user is ever put into a template.
+# Two parts of one page, which find each other in start.js. Nothing of a user is ever put into a template.
 STAGE = '<div class="lisa-stage"></div>'
 TALK = '<div class="lisa-talk"></div>'
 
 
-def asset(name: str) -> str:
-    """A text file of this package."""
-    return (files("lisa.serve") / name).read_text(encoding="utf-8")
+SCRIPTS = ("tools", "pictures", "questions", "corrections", "stage", "talk", "start")
+"""The page's scripts, in order; they are one function, so that nothing of them meets Gradio's own names."""
+
+
+def script() -> str:
+    """What the page's head holds: `lisaPage`, with what the two parts and Gradio call."""
+    parts = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
+    # What people or the model have written goes into the page as text only, never as html.
+    return f"<script>window.lisaPage = (() => {{\n'use strict';\n{parts}}})();</script>"
+
+
+def style() -> str:
+    """The page's own style sheet."""
+    return _asset("page.css")
+
+
+def _asset(name: str) -> str:
+    return (files("lisa.serve") / "page_parts" / name).read_text(encoding="utf-8")
 
 
 def theme() -> gr.themes.Base:

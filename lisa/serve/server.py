@@ -43,7 +43,7 @@ def build_app(host: Host) -> FastAPI:
 
     from lisa.serve.guard import Guard
     from lisa.serve.json_api import failed, malformed, refused, router
-    from lisa.serve.page import asset, build_page, theme
+    from lisa.serve.page import build_page, script, style, theme
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,8 +68,8 @@ def build_app(host: Host) -> FastAPI:
         build_page(host),
         path="/",
         theme=theme(),
-        css=asset("page.css"),
-        head=f"<script>{asset('page.js')}</script>",
+        css=style(),
+        head=script(),
         footer_links=[],
         run_history=False,
         show_error=False,
