@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 
 PALETTE = np.array(
-    [(230, 60, 60), (60, 130, 246), (34, 180, 100), (245, 170, 30), (160, 90, 230), (20, 190, 200), (240, 90, 170)],
+    [(0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233), (240, 228, 66)],
     np.uint8,
 )
-"""Colours of masks, RGB, in the order of the masks; they repeat after the last."""
+"""Colours of masks, RGB, in the order of the masks; they repeat after the last.
+
+Those of Okabe and Ito (2008), which colour-blind people tell apart, as on the page.
+"""
 
 
 def overlay_masks(image: np.ndarray, masks: np.ndarray, opacity: float = 0.5) -> np.ndarray:

@@ -15,7 +15,10 @@ class MuonAdamW(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) for weight matrices, AdamW for everything else; two parameter groups."""
 
     def __init__(self, matrices: list[Tensor], others: list[Tensor], **adamw: Any) -> None:
-        self.parts = [torch.optim.Muon(matrices, weight_decay=MUON_DECAY), torch.optim.AdamW(others, fused=True, **adamw)]
+        self.parts = [
+            torch.optim.Muon(matrices, weight_decay=MUON_DECAY),
+            torch.optim.AdamW(others, fused=True, **adamw),
+        ]
         # The groups are the parts' own, so a scheduler that writes into them reaches the parts.
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 

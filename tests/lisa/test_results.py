@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -114,3 +115,9 @@ def test_an_answer_without_its_picture_cannot_be_drawn_and_says_so():
     with pytest.raises(ValueError, match="came without its picture"):
         replace(answer("[SEG]", 1), image=None).plot()
     assert repr(answer("[SEG]", 1)) == "Answer('[SEG]', 1 masks of 20 x 30)"
+
+
+def test_the_page_has_the_same_colours():
+    page = Path(__file__).resolve().parents[2] / "lisa" / "serve" / "page_parts" / "tools.js"
+    colours = ", ".join(f'"#{red:02x}{green:02x}{blue:02x}"' for red, green, blue in PALETTE.tolist())
+    assert f"const COLOURS = [{colours}];" in page.read_text(encoding="utf-8")
