@@ -139,12 +139,12 @@ def test_a_missing_model_is_refused_before_any_data_is_opened(stage):
     assert stage.opened == []
 
 
-def test_the_default_world_is_rendered_once(stage, tmp_path, monkeypatch):
+def test_the_default_world_is_rendered_or_checked_each_time(stage, tmp_path, monkeypatch):
     rendered = []
 
     def render_world(out, images, seed):
         rendered.append((out, images, seed))
-        out.mkdir()
+        out.mkdir(exist_ok=True)
         (out / "world.json").write_text("{}")
 
     synthetic = ModuleType("datasets.synthetic")
@@ -154,7 +154,8 @@ def test_the_default_world_is_rendered_once(stage, tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "DEFAULT_DATASET_DIR", world)
     for _ in range(2):
         reason_seg.main(["--model", "toy-model", "--dataset_dir", str(world), "--limit", "1"])
-    assert rendered == [(world, 3000, 0)]
+    # render_world leaves a whole world as it is, and refuses one of an older version.
+    assert rendered == [(world, 3000, 0)] * 2
 
 
 def test_what_the_user_can_mend_ends_in_one_line_and_exit_code_2(capsys):
