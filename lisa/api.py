@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lisa.checkpoint import Quantization, load
+from lisa.checkpoint import load
 from lisa.conversation import IMAGE_PLACEHOLDER, Conversation
 from lisa.generation import Predictor
 from lisa.image_input import name_of, to_pixels
+from lisa.quantize import Quantization
 from lisa.questions import LONGEST_ANSWER, checked_question
 from lisa.results import Answer
 from lisa.session import ChatSession

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Literal
 
 import torch
 from huggingface_hub import save_torch_state_dict
@@ -14,12 +13,10 @@ from lisa.generation import Predictor
 from lisa.kept import KEPT_MODELS
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
-from lisa.quantize import load_quantized
+from lisa.quantize import Quantization, load_quantized
 from lisa.released import holds_released, open_released, resolve
 from lisa.released.files import replaced_folder
 from lisa.weights import dtype_of, in_dtype
-
-Quantization = Literal["8bit", "4bit"]
 
 
 def load(

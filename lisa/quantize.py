@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch
 from torch import nn
@@ -15,8 +15,7 @@ from lisa.modeling import LisaModel
 from lisa.released import holds_released
 from lisa.released.checkpoint import skeleton
 
-if TYPE_CHECKING:
-    from lisa.checkpoint import Quantization
+Quantization = Literal["8bit", "4bit"]
 
 
 def load_quantized(folder: Path, quantize: Quantization, device: str, dtype: torch.dtype) -> LisaModel:

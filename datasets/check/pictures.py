@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 
 from datasets.check.problems import printable
 from datasets.check.shelf import Exhibit
+from datasets.drawing import CELL, GAP, INK, LINE, PAPER, SOFT_INK, TARGET_COLOR, TextStyle, overlay, wrap
 from datasets.images import read_picture
-from eval.sheet import CELL, GAP, INK, LINE, PAPER, SOFT_INK, TARGET_COLOR, TextStyle, overlay, wrap
 from lisa.conversation import SEG
 
 PER_ROW = 4

@@ -8,9 +8,10 @@ from PIL import Image, ImageFont
 from pycocotools import mask as coco_mask
 from toy_data import make_sample, strip_mask
 
+from datasets.drawing import CELL, TARGET_COLOR, overlay, wrap
 from eval.benchmark import evaluate
 from eval.predictions import Prediction, PredictionFile, PredictionPick, question_text
-from eval.sheet import CELL, TARGET_COLOR, overlay, prediction_sheet, wrap
+from eval.sheet import prediction_sheet
 from lisa.conversation import Conversation, Turn
 from lisa.formats import encode_rle
 
