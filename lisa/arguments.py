@@ -343,6 +343,17 @@ def parse(argv: Sequence[str] | None = None) -> TrainArgs:
         elif flag == "--version":
             version = value
     default = PRESETS.get(version, replace(TrainArgs(), version=version))
+    if default.processes > 1 and not {"-h", "--help"} & set(argv):
+        default = _on_a_gpu(default)
     args = tyro.cli(TrainArgs, args=argv, default=default, prog="train_ds.py")
     args.check()
     return args
+
+
+def _on_a_gpu(preset: TrainArgs) -> TrainArgs:
+    """The same steps in one process, where there is a GPU; several processes are for a CPU's cores."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return preset
+    return replace(preset, processes=1, batch_size=preset.processes * preset.batch_size)

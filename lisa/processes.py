@@ -49,6 +49,10 @@ def together(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]:
     elif count == 1:
         join_processes()
         yield
+    elif torch.cuda.is_available() and count > torch.cuda.device_count():
+        raise ValueError(
+            f"--processes is {count}, but there are {torch.cuda.device_count()} GPUs; each process needs its own"
+        )
     else:
         with _among_others(count, main, argv):
             yield

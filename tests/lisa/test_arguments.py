@@ -137,3 +137,11 @@ def test_steps_and_folder_of_a_run_follow_from_the_flags():
     args = TrainArgs(epochs=3, steps_per_epoch=7, grounding_steps=2, log_base_dir=Path("a"), exp_name="b")
     assert args.total_steps == 23
     assert args.run_dir == Path("a/b")
+
+
+@pytest.mark.parametrize(("gpu", "processes", "batch_size"), [(False, 2, 4), (True, 1, 8)])
+def test_the_tiny_preset_does_the_same_steps_on_a_gpu_in_one_process(gpu, processes, batch_size, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    args = parse([])
+    assert (args.processes, args.batch_size) == (processes, batch_size)
+    assert parse(["--processes", "3"]).processes == 3

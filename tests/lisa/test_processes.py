@@ -58,6 +58,13 @@ def test_an_error_in_one_process_ends_all():
     assert "RANK" not in os.environ
 
 
+def test_two_processes_do_not_share_a_gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="--processes is 2, but there are 1 GPUs"):
+        add_up([str(tmp_path), "2"])
+
+
 def test_a_number_that_disagrees_with_a_launcher_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
