@@ -74,6 +74,7 @@ def _among_others(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]
             _meet(store, others)
             _join_own(store)
             yield
+            _part()
         while not others.join():
             pass
     except RuntimeError:
@@ -100,6 +101,7 @@ def _run_other(index: int, count: int, port: int, threads: int, main: Main, argv
         store.set(f"process {rank}", "here")
         _join_own(store)
         main(argv)
+        _part()
 
 
 @contextlib.contextmanager
@@ -150,6 +152,12 @@ def join_processes() -> tuple[int, int]:
         meeting = tempfile.NamedTemporaryFile(prefix="lisa-", delete=False)  # noqa: SIM115 - gloo wants a path
         deepspeed.init_distributed(_backend(), rank=0, world_size=1, init_method=f"file://{meeting.name}", **options)
     return dist.get_rank(), dist.get_world_size()
+
+
+def _part() -> None:
+    """Leave together: a process that ends while another still reads from it, or with its group, may abort."""
+    dist.barrier()
+    end_group()
 
 
 def end_group() -> None:
