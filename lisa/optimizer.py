@@ -5,10 +5,68 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 MUON_DECAY = 0.1
 """Muon's steps have a fixed size; without decay, matrices before a norm would grow without bound."""
+
+
+class SharedMuon(torch.optim.Muon):
+    """torch's Muon, whose products (Newton-Schulz) are shared out among the processes that train together.
+
+    Each process steps the matrices of its share and gives them to the others. All keep the momentum of all matrices, so
+    that every process holds the whole state. The weights are the same, bit for bit, as those of torch's own step.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        shares = share_out([p for group in self.param_groups for p in group["params"]], world)
+        mine = {id(p) for p in shares[rank]}
+        others = [
+            (p, p.grad, group["momentum"])
+            for group in self.param_groups
+            for p in group["params"]
+            if id(p) not in mine and p.grad is not None
+        ]
+        for p, gradient, momentum in others:
+            buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(gradient))
+            buffer.lerp_(gradient, 1 - momentum)
+            p.grad = None  # torch's step passes it over
+        super().step(closure)
+        for p, gradient, _ in others:
+            p.grad = gradient
+        if world > 1:
+            for owner, share in enumerate(shares):
+                _give(share, owner)
+
+
+def share_out(matrices: list[Tensor], count: int) -> list[list[Tensor]]:
+    """Matrices in `count` shares that cost about the same: the dearest first, each to who has least to do."""
+    shares: list[list[Tensor]] = [[] for _ in range(count)]
+    costs = [0] * count
+    for matrix in sorted(matrices, key=_cost, reverse=True):
+        least = costs.index(min(costs))
+        shares[least].append(matrix)
+        costs[least] += _cost(matrix)
+    return shares
+
+
+def _cost(matrix: Tensor) -> int:
+    """Multiplications of one iteration of Newton-Schulz, in the short side s and the long side l: 2 s^2 l + s^3."""
+    short, long = sorted(matrix.shape)
+    return 2 * short**2 * long + short**3
+
+
+def _give(matrices: list[Tensor], owner: int) -> None:
+    """Everyone has the owner's matrices afterwards."""
+    if matrices:
+        whole = parameters_to_vector(matrices)
+        dist.broadcast(whole, owner)
+        for matrix, values in zip(matrices, whole.split([m.numel() for m in matrices]), strict=True):
+            matrix.copy_(values.view_as(matrix))
 
 
 class MuonAdamW(torch.optim.Optimizer):
@@ -16,7 +74,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def __init__(self, matrices: list[Tensor], others: list[Tensor], **adamw: Any) -> None:
         self.parts = [
-            torch.optim.Muon(matrices, weight_decay=MUON_DECAY),
+            SharedMuon(matrices, weight_decay=MUON_DECAY),
             torch.optim.AdamW(others, fused=True, **adamw),
         ]
         # The groups are the parts' own, so a scheduler that writes into them reaches the parts.

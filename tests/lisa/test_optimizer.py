@@ -1,10 +1,13 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from lisa.optimizer import MuonAdamW, build_optimizer
+from lisa.optimizer import MuonAdamW, SharedMuon, build_optimizer, share_out
+from lisa.processes import together
 
 
 class Net(nn.Module):
@@ -126,3 +129,49 @@ def test_muon_and_adamw_learn(net):
         first = twin(torch.tensor([0, 1, 4])).square().sum().item()
         descend(twin, optimizer, steps=20)
         assert twin(torch.tensor([0, 1, 4])).square().sum().item() < 0.5 * first
+
+
+def some_matrices() -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        nn.Parameter(torch.randn(*shape, generator=generator)) for shape in [(4, 6), (8, 8), (3, 3), (6, 4), (2, 9)]
+    ]
+
+
+def three_steps(matrices: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> dict:
+    """The last matrix never has a gradient."""
+    for step in range(3):
+        for number, matrix in enumerate(matrices[:-1]):
+            matrix.grad = torch.cos(torch.arange(matrix.numel()) * (1.0 + number + step)).view_as(matrix)
+        gradients = [matrix.grad for matrix in matrices]
+        optimizer.step()
+        assert all(matrix.grad is gradient for matrix, gradient in zip(matrices, gradients, strict=True))
+    return {"matrices": [matrix.detach() for matrix in matrices], "optimizer": optimizer.state_dict()}
+
+
+def step_together(argv: list[str]) -> None:
+    with together(int(argv[1]), step_together, argv):
+        matrices = some_matrices()
+        result = three_steps(matrices, SharedMuon(matrices, weight_decay=0.1))
+        torch.save(result, Path(argv[0]) / f"{dist.get_rank()}.pt")
+
+
+def test_processes_that_share_muons_products_all_hold_what_torchs_own_muon_gives(tmp_path):
+    step_together([str(tmp_path), "3"])
+    matrices = some_matrices()
+    expected = three_steps(matrices, torch.optim.Muon(matrices, weight_decay=0.1))
+    for rank in range(3):
+        seen = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert all(map(torch.equal, seen["matrices"], expected["matrices"]))
+        assert seen["optimizer"]["param_groups"] == expected["optimizer"]["param_groups"]
+        momenta = [one["optimizer"]["state"] for one in (seen, expected)]
+        assert momenta[0].keys() == momenta[1].keys() == {0, 1, 2, 3}
+        assert all(torch.equal(momenta[0][n]["momentum_buffer"], momenta[1][n]["momentum_buffer"]) for n in momenta[0])
+
+
+def test_shares_cost_about_the_same_and_leave_nothing_out():
+    matrices = [torch.empty(size, 2 * size) for size in (8, 8, 8, 8, 4, 4)] + [torch.empty(64, 1)]
+    shares = share_out(matrices, 2)
+    assert sorted(map(id, matrices)) == sorted(id(matrix) for share in shares for matrix in share)
+    assert [sum(matrix.shape == (8, 16) for matrix in share) for share in shares] == [2, 2]
+    assert share_out(matrices[:1], 3) == [[matrices[0]], [], []]
