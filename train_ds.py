@@ -5,12 +5,9 @@ Flags choose real data (--dataset_dir), a pretrained model (--version) and every
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,19 +26,6 @@ if TYPE_CHECKING:
 WORLD_IMAGES = 3000
 TOKENIZER_SAMPLES = 3000
 POINTING_PICTURES = 100
-FREE_TO_CHANGE = (
-    "resume",
-    "overwrite",
-    "workers",
-    "print_freq",
-    "profile",
-    "local_rank",
-    "log_base_dir",
-    "dataset_dir",
-    "elsewhere",
-    "index_dir",
-    "cache_sam",
-)
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -50,6 +34,7 @@ def main(argv: list[str] | None = None) -> dict:
     keep_freed_memory()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lisa.processes import is_first, together
+    from lisa.run_dir import prepare_run_dir
 
     if is_first():
         data = open_data(args)
@@ -64,7 +49,7 @@ def main(argv: list[str] | None = None) -> dict:
     from lisa import load
 
     trained = load(args.run_dir / "model")
-    keep_embeddings(args, trained.model)
+    keep_embeddings(args, trained.model, trained.processor)
     return validate(args, trained, validation_sets)
 
 
@@ -94,35 +79,6 @@ def open_data(args: TrainArgs) -> tuple[Mixture, list[ValidationSet]]:
     return open_mixture(tree, options, args.seed), validation_sets
 
 
-def prepare_run_dir(args: TrainArgs) -> None:
-    """Make the run's folder; an earlier run of the same name is continued or deleted only when asked."""
-    flags = args.run_dir / "flags.json"
-    if args.eval_only:
-        args.run_dir.mkdir(parents=True, exist_ok=True)
-        return
-    if flags.exists() and args.overwrite:
-        shutil.rmtree(args.run_dir)
-    now = {name: str(value) for name, value in asdict(args).items() if name not in FREE_TO_CHANGE}
-    if flags.exists():
-        before = json.loads(flags.read_text(encoding="utf-8"))
-        if not args.resume:
-            raise ValueError(
-                f"{args.run_dir} holds an earlier run: --resume continues it, --overwrite starts again, "
-                "--exp_name gives this run a folder of its own"
-            )
-        changed = [
-            f"--{name} {value} instead of {before.get(name)}"
-            for name, value in now.items()
-            if value != before.get(name)
-        ]
-        if changed:
-            raise ValueError(
-                f"--resume continues {args.run_dir} with the flags it began with, but {', '.join(changed)}"
-            )
-    args.run_dir.mkdir(parents=True, exist_ok=True)
-    flags.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
-
-
 def make_model(args: TrainArgs, mixture: Mixture) -> tuple[LisaModel, LisaProcessor]:
     """Model and processor to start from, with the parts that learn chosen."""
     from lisa.compile import compile_parts
@@ -133,16 +89,17 @@ def make_model(args: TrainArgs, mixture: Mixture) -> tuple[LisaModel, LisaProces
     choose_trainable(model, processor, args)
     if args.compile:
         compile_parts(model)
-    keep_embeddings(args, model)
+    keep_embeddings(args, model, processor)
     return model, processor
 
 
-def keep_embeddings(args: TrainArgs, model: LisaModel) -> None:
+def keep_embeddings(args: TrainArgs, model: LisaModel, processor: LisaProcessor) -> None:
     """Keep SAM's image embeddings on disk, when asked."""
     from sam_bridge import EmbeddingCache
 
     if args.cache_sam:
         model.embedding_cache = EmbeddingCache(args.cache_sam)
+        processor.makes_sam_keys = True
 
 
 def sentences(mixture: Mixture, template: str) -> Iterator[str]:
@@ -184,7 +141,7 @@ def report_pointing(
 ) -> None:
     """What a stage reached on held-out pictures: how often the best image token lies on what is named."""
     from datasets.collate import collate
-    from lisa.grounding import measure_pointing
+    from lisa.pointing_game import measure_pointing
 
     pictures = range(min(len(validation_set), POINTING_PICTURES))
     batches = (collate([validation_set.sample(i)], processor) for i in pictures)

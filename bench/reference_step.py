@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lisa.modeling import LisaModel, MaskOutput
+from lisa.objective import mask_terms, weighed
 from lisa.plan import Plan
 from lisa.processing import Batch
 from lisa.seg import seg_positions
@@ -28,8 +29,8 @@ def reference_terms(model: LisaModel, batch: Batch) -> dict[str, Tensor]:
     terms = {"ce": F.cross_entropy(logits, batch.rows.labels[:, 1:].flatten(), ignore_index=IGNORE_INDEX)}
     prompts = model.text_hidden_fcs[0](hidden)[seg_positions(batch.rows, model.config.seg_token_id, "before")]
     plan = Plan.of(batch.rows, len(batch.sizes), model.config.seg_token_id, "before")
-    terms |= model.mask_losses(_masks(model, batch, prompts, plan), plan, batch.targets, batch.sizes)
-    return model._weigh(terms)
+    terms |= mask_terms(model, _masks(model, batch, prompts, plan), plan, batch)
+    return weighed(terms, model.config)
 
 
 def _states(model: LisaModel, batch: Batch) -> Tensor:

@@ -17,6 +17,7 @@ from lisa.decoding import decode, prefill
 from lisa.modeling import LisaModel, MaskOutput
 from lisa.processing import Batch, LisaProcessor
 from lisa.profiling import timed
+from lisa.questions import LONGEST_ANSWER
 from lisa.results import Answer, Scores, no_masks
 from lisa.seg import gather_seg_states, image_of_seg, seg_positions
 from sam_bridge import ImageSize, to_original_size
@@ -35,7 +36,7 @@ class Predictor:
         self,
         images: Sequence[np.ndarray],
         conversations: Sequence[Sequence[Conversation]],
-        max_new_tokens: int = 64,
+        max_new_tokens: int = LONGEST_ANSWER,
         on_token: Callable[[int, int], None] | None = None,
     ) -> list[list[Answer]]:
         """Greedy answers to conversations that end with the user's turn: per image, per conversation.

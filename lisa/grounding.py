@@ -7,7 +7,7 @@ Two stages come before the answers:
   image embedding, which else sees colours long before it tells a mushroom from a car;
 - "grounding": the questions and answers as they are, read by the language model without the picture. Their words
   prompt the mask decoder, and SAM's image embedding answers the prompt at every place (the dense loss of
-  `lisa.modeling`). What words alone can tell is learned here, at two thirds of the cost: to speak, to carry "red car"
+  `lisa.objective`). What words alone can tell is learned here, at two thirds of the cost: to speak, to carry "red car"
   from the question to [SEG], that a boat floats.
 
 While it answers, the language model is also taught where to look: each of its states on the way to a [SEG] is to find
@@ -18,7 +18,6 @@ A released LISA stands on pretrained CLIP and SAM; a model that starts from noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,19 +27,7 @@ from torch import Tensor
 from lisa.tokenization import IGNORE_INDEX
 
 if TYPE_CHECKING:
-    from lisa.modeling import LisaModel
     from lisa.packing import Rows
-    from lisa.processing import Batch
-
-
-def word_scores(log_probabilities: Tensor, words: Tensor, real: Tensor) -> Tensor:
-    """How well each place fits each name, the mean over its words: (M, P).
-
-    log_probabilities (M, P, V) of each place's words, in the picture of each name; words (M, T) their ids;
-    real (M, T) is false at padding.
-    """
-    per_word = log_probabilities.gather(2, words[:, None, :].expand(-1, log_probabilities.shape[1], -1))
-    return (per_word * real[:, None]).sum(2) / real.sum(1)[:, None].clamp_min(1)
 
 
 def token_of_thing(image_tokens: Tensor, coverage: Tensor) -> Tensor:
@@ -72,14 +59,6 @@ def naming_loss(log_probabilities: Tensor, words: Tensor, weights: Tensor) -> Te
     return -(said * weights).sum(1) / weights.sum(1).clamp_min(1e-6)
 
 
-def pointing_accuracy(scores: Tensor, coverage: Tensor) -> Tensor:
-    """Whether the best place of each name lies on its mask: (M,) bool (the pointing game, Zhang et al. 2016).
-
-    scores, coverage (M, P).
-    """
-    return coverage.gather(1, scores.argmax(1, keepdim=True))[:, 0] >= 0.5 * coverage.amax(1)
-
-
 def states_on_the_way(rows: Rows, seg_token_id: int) -> tuple[Tensor, Tensor, Tensor]:
     """Row, column and mask (N,) of every state that predicts a word of an answer up to a [SEG], this one included.
 
@@ -108,16 +87,3 @@ def looking_loss(scores: Tensor, coverage: Tensor) -> Tensor:
 def _shares(coverage: Tensor) -> Tensor:
     """Coverage (N, P) of each thing, scaled to sum 1; 0 where nothing is covered."""
     return coverage / coverage.sum(1, keepdim=True).clamp_min(1e-6)
-
-
-@torch.inference_mode()
-def measure_pointing(model: LisaModel, batches: Iterable[Batch]) -> float:
-    """Share of the names, over all batches, whose best image token lies on the thing; NaN without names."""
-    right = [
-        pointing_accuracy(
-            model.place_scores(model.image_tokens(batch), batch),
-            batch.targets.coverage[batch.names.mask_index],
-        )
-        for batch in (batch.to(model.device) for batch in batches)
-    ]
-    return torch.cat(right).float().mean().item()

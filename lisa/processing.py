@@ -20,7 +20,7 @@ from lisa.packing import Rows, pack_rows
 from lisa.pictures import PictureText, Shape, coverage
 from lisa.plan import Plan
 from lisa.tokenization import ConversationTokenizer, EncodedConversation
-from sam_bridge import ImageSize, masks_to_low_res, prepare_pixels
+from sam_bridge import ImageSize, masks_to_low_res, picture_key, prepare_pixels
 
 SENTENCEPIECE = "sentencepiece.model"
 """tokenizer.model of a released checkpoint; by its own name, transformers would read it instead of tokenizer.json."""
@@ -69,6 +69,8 @@ class Batch:
     sam_pixels: Tensor
     """(B, 3, t, t) float: for SAM."""
     sizes: tuple[ImageSize, ...]
+    sam_keys: tuple[str, ...] = ()
+    """What an `EmbeddingCache` calls each picture; only by a processor that `makes_sam_keys`."""
     shapes: tuple[Shape, ...] = ()
     """What the vision tower must know of each picture besides its pixels."""
     targets: Targets | None = None
@@ -117,6 +119,8 @@ class LisaProcessor:
         self.image_processor = image_processor
         self.packing = packing
         self.sentencepiece = sentencepiece
+        self.makes_sam_keys = False
+        """Whether batches say what an `EmbeddingCache` calls their pictures."""
         self.pictures = picture_reader(config.vlm_config, image_processor, tokenizer)
         self.text = ConversationTokenizer(
             tokenizer=tokenizer,
@@ -180,6 +184,7 @@ class LisaProcessor:
             pixel_values=pixel_values,
             sam_pixels=torch.stack(sam_pixels),
             sizes=sizes,
+            sam_keys=tuple(map(picture_key, sam_pixels)) if self.makes_sam_keys else (),
             shapes=shapes,
             targets=self._targets(masks, ignore, sizes, texts) if masks is not None else None,
             names=self._names(names) if names is not None and self.config.ground_loss_weight > 0 else None,

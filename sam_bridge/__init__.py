@@ -28,6 +28,7 @@ _HOMES = {
     "load_sam_weights": "sam_bridge.build",
     "masks_to_low_res": "sam_bridge.geometry",
     "measure_sam": "sam_bridge.measure",
+    "picture_key": "sam_bridge.cache",
     "prepare_pixels": "sam_bridge.geometry",
     "read_sam_weights": "sam_bridge.build",
     "read_tensors": "sam_bridge.files",

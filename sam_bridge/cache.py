@@ -39,9 +39,10 @@ class EmbeddingCache:
         self.hits = self.misses = 0
         self._encoder = ""
 
-    def encode(self, sam: MaskModel, pixels: Tensor) -> Embeddings:
+    def encode(self, sam: MaskModel, pixels: Tensor, keys: Sequence[str] = ()) -> Embeddings:
         """As `encode_images`, rounded to fp16; what is there is not computed.
 
+        keys: `picture_key` of each picture, where it was computed ahead; to hash pixels that are on a GPU waits for it.
         ValueError when the encoder learns: what it gives today is wrong tomorrow.
         """
         if any(parameter.requires_grad for parameter in sam.image_encoder.parameters()) and torch.is_grad_enabled():
@@ -49,7 +50,9 @@ class EmbeddingCache:
                 "--cache_sam keeps what SAM's image encoder gives, but the encoder learns; leave the flag out, or take "
                 "image_encoder out of --trainable"
             )
-        places = [self._place(sam, one) for one in pixels]
+        folder = self._folder(sam, pixels.device.type)
+        keys = keys or [picture_key(one) for one in pixels]
+        places = [folder / f"{key}.safetensors" for key, _ in zip(keys, pixels, strict=True)]
         shapes = sam.size.embedding_shapes
         found = [_read(place, shapes) for place in places]
         missing = [k for k, embedding in enumerate(found) if embedding is None]
@@ -62,18 +65,21 @@ class EmbeddingCache:
                 _write(found[k], places[k])
         if not found:
             return encode_images(sam, pixels)
-        return Embeddings.cat(one.map(lambda tensor: tensor.to(pixels.device, sam.dtype)) for one in found)
+        return Embeddings.cat(one.map(lambda tensor: _put(tensor, pixels.device).to(sam.dtype)) for one in found)
 
-    def _place(self, sam: MaskModel, pixels: Tensor) -> Path:
-        """The file of a picture (3, s, s)."""
+    def _folder(self, sam: MaskModel, device: str) -> Path:
+        """Where the embeddings of this encoder are, as computed on a type of device."""
         if not self._encoder:
             self._encoder = hash_encoder(sam)
-        device = pixels.device.type
         dtype = sam.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        folder = f"{self._encoder}_{str(dtype).removeprefix('torch.')}"
-        return self.folder / folder / f"{_digest([pixels])}.safetensors"
+        return self.folder / f"{self._encoder}_{str(dtype).removeprefix('torch.')}"
+
+
+def picture_key(pixels: Tensor) -> str:
+    """What a picture (3, s, s), as `prepare_pixels` makes it, is called in every `EmbeddingCache`."""
+    return _digest([pixels])
 
 
 def _read(path: Path, shapes: Sequence[tuple[int, ...]]) -> Embeddings | None:
@@ -92,6 +98,13 @@ def _read(path: Path, shapes: Sequence[tuple[int, ...]]) -> Embeddings | None:
         return _tell(path, "its checksum is wrong")
     image, *fine = (tensor[None] for tensor in tensors)
     return Embeddings(image, tuple(fine))
+
+
+def _put(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; what comes from the disk goes to a GPU while the host works on."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _names(number: int) -> list[str]:

@@ -125,6 +125,11 @@ def test_a_frozen_image_encoder_is_kept_on_disk_and_gets_no_gradient(lisa, tmp_p
         kept = model(batch)
     assert (model.embedding_cache.hits, model.embedding_cache.misses) == (2, 2)
     assert kept["loss"].item() == pytest.approx(exact["loss"].item(), rel=1e-2)
+    processor.makes_sam_keys = True
+    named = batch_of(processor)
+    # Pictures that are named are found by their names: nobody waits for their pixels.
+    unseen = replace(named, sam_pixels=torch.zeros_like(named.sam_pixels))
+    assert model(unseen)["loss"].item() == kept["loss"].item()
     kept["loss"].backward()
     assert all(parameter.grad is None for parameter in model.sam.image_encoder.parameters())
     assert model.sam.mask_decoder.mask_tokens.weight.grad.abs().max() > 0

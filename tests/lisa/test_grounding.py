@@ -6,13 +6,12 @@ import torch
 from lisa.grounding import (
     looking_loss,
     naming_loss,
-    pointing_accuracy,
     states_on_the_way,
     token_of_thing,
     word_rarity,
-    word_scores,
 )
 from lisa.packing import Rows
+from lisa.pointing_game import pointing_accuracy, word_scores
 
 
 def test_the_score_of_a_place_is_the_mean_over_the_words_of_the_name():

@@ -9,6 +9,7 @@ from torch import nn
 
 from lisa.config import LisaConfig
 from lisa.conversation import Conversation
+from lisa.objective import dense_logits
 from lisa.processing import LisaProcessor
 from lisa.seg import gather_seg_states, seg_positions
 
@@ -221,7 +222,7 @@ def test_dense_logits_are_the_prompt_times_the_embedding_at_each_place():
     model, processor = small_lisa(dense_loss_weight=1.0)
     batch = batch_of(processor)
     masks = model.masks_from_states(torch.randn(2, 32), torch.tensor([0, 2]), batch.sam_pixels)
-    logits = model.dense_logits(masks)
+    logits = dense_logits(model, masks)
     query = model.dense_prompt(masks.prompts)[1]
     place = model.dense_image(masks.embeddings.image)[1, :, 2, 3]
     assert logits.shape == (2, 4, 4)
