@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # our `datasets` comes
 
 from lisa.allocator import keep_freed_memory
 from lisa.arguments import TINY, TrainArgs, parse
+from lisa.whole_file import write_whole
 
 if TYPE_CHECKING:
     from datasets.mixture import Mixture
@@ -120,7 +121,7 @@ def prepare_run_dir(args: TrainArgs) -> None:
                 f"--resume continues {args.run_dir} with the flags it began with, but {', '.join(changed)}"
             )
     args.run_dir.mkdir(parents=True, exist_ok=True)
-    flags.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    write_whole(flags, json.dumps(now, indent=1) + "\n")
 
 
 def make_model(args: TrainArgs, mixture: Mixture) -> tuple[LisaModel, LisaProcessor]:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from pycocotools import mask as coco_mask
 
-from lisa.annotation.plan import Plan, write_whole
+from lisa.annotation.plan import Plan
 from lisa.drawing import png_bytes
 from lisa.formats import coco_annotation
+from lisa.whole_file import whole_file, write_whole
 
 Records = Callable[[], Iterable[dict]]
 """All good records, in order; may be asked for several times."""
@@ -41,11 +42,9 @@ def write_all(records: Records, plan: Plan, out: Path) -> Path:
     if plan.format == "labelme":
         return out
     path = out / ("annotations.json" if plan.format == "coco" else "annotations.jsonl")
-    partial = path.with_name(path.name + ".partial")
     lines = {"coco": _coco, "jsonl": _jsonl, "png": _png_index}[plan.format](records, plan)
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with whole_file(path) as file:
         file.writelines(lines)
-    partial.replace(path)
     return path
 
 
