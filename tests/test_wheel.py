@@ -125,7 +125,6 @@ def test_convert_runs_and_its_model_answers(run, lisa_a):
     assert json.loads(run("lisa", "ask", "photo.jpg", "Where?", "--model", "converted", "--json"))["text"]
 
 
-@pytest.mark.skipif(find_spec("lisa.serve") is None, reason="the page is not there yet")
 def test_serve_answers_over_http(installed, tmp_path):
     command = [str(installed / "lisa"), "serve", "--port", str(free_port := _free_port())]
     server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
