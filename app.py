@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import tyro
 
+from lisa.cli.exits import exit_with_sentence
 from lisa.serve import ServeArgs, serve
 
 
@@ -15,8 +14,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    exit_with_sentence(main)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import copy
 import sys
-import time
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # our `datasets` comes before Hugging Face's
 
@@ -24,11 +25,14 @@ import cv2
 import numpy as np
 import torch
 import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import Parameter
 
 from datasets.validation import open_validation
 from lisa.checkpoint import load, save
+from lisa.cli.exits import exit_with_sentence
 from lisa.generation import Predictor
 from lisa.losses import dice_loss, iou_score_loss, mask_bce_loss
 from lisa.modeling import LisaModel
@@ -64,7 +68,7 @@ class ClickArgs:
     """Of pictures, targets and clicks."""
     out: Path = Path("runs/clicks")
     """Folder of the new model."""
-    dtype: str = "fp16"
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp16"
     """Of the weights on disk."""
 
 
@@ -72,8 +76,8 @@ class ClickArgs:
 class Mistakes:
     """Masks as the model gives them, with what they should be; S of B pictures."""
 
-    embeddings: Tensor
-    """(B, E, g, g) of SAM."""
+    embeddings: Embeddings
+    """SAM's, of the B pictures."""
     picture_of: Tensor
     """(S,) int64."""
     prompts: Tensor
@@ -96,24 +100,27 @@ def collect(predictor: Predictor, dataset_dir: Path, data: str, limit: int) -> M
     """What the model points at in the pictures of a data set, asked for everything in them."""
     model, sam = predictor.model, predictor.model.config.sam_size
     validation = open_validation(dataset_dir, data)
-    rows: dict[str, list] = {name: [] for name in Mistakes.__dataclass_fields__}
-    for index in range(min(limit, len(validation))):
-        sample = validation.sample(index)
-        batch = predictor.processor([sample.image], [list(sample.conversations)]).to(model.device)
-        hidden = model.hidden_states(batch.rows, model.image_tokens(batch))
-        positions = seg_positions(batch.rows, model.config.seg_token_id, model.config.seg_state)
-        states, image_of = gather_seg_states(hidden, positions), image_of_seg(batch.rows, positions)
-        output = model.masks_from_states(states, image_of, batch.sam_pixels)
-        sizes = (batch.sizes[0], sam.image_size, sam.low_res)
-        rows["embeddings"].append(output.embeddings.image)
-        rows["picture_of"].append(image_of + index)
-        rows["prompts"].append(output.prompts)
-        rows["before"].append(output.low_res)
-        rows["targets"].append(masks_to_low_res(sample.masks, *sizes))
-        rows["counts"].append(masks_to_low_res(np.ones((1, *sample.image.shape[:2]), bool), *sizes))
-        rows["things"].append(masks_to_low_res(sample.things, *sizes))
-    things = tuple(rows.pop("things"))
-    return Mistakes(**{name: torch.cat(parts).to(model.device).clone() for name, parts in rows.items()}, things=things)
+    rows: dict[str, list] = {field.name: [] for field in fields(Mistakes)}
+    total = min(limit, len(validation))
+    with _progress() as bar:
+        for index in bar.track(range(total), total, description=f"reading {data}"):
+            sample = validation.sample(index)
+            batch = predictor.processor([sample.image], [list(sample.conversations)]).to(model.device)
+            hidden = model.hidden_states(batch.rows, model.image_tokens(batch))
+            positions = seg_positions(batch.rows, model.config.seg_token_id, model.config.seg_state)
+            states, image_of = gather_seg_states(hidden, positions), image_of_seg(batch.rows, positions)
+            output = model.masks_from_states(states, image_of, batch.sam_pixels)
+            sizes = (batch.sizes[0], sam.image_size, sam.low_res)
+            rows["embeddings"].append(output.embeddings)
+            rows["picture_of"].append(image_of + index)
+            rows["prompts"].append(output.prompts)
+            rows["before"].append(output.low_res)
+            rows["targets"].append(masks_to_low_res(sample.masks, *sizes))
+            rows["counts"].append(masks_to_low_res(np.ones((1, *sample.image.shape[:2]), bool), *sizes))
+            rows["things"].append(masks_to_low_res(sample.things, *sizes))
+    embeddings, things = Embeddings.cat(rows.pop("embeddings")), tuple(rows.pop("things"))
+    tensors = {name: torch.cat(parts).to(model.device) for name, parts in rows.items()}
+    return Mistakes(embeddings=embeddings, things=things, **tensors)
 
 
 def click(logits: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[float, float, bool] | None:
@@ -142,7 +149,8 @@ def rounds(
     A mask without an error is clicked where it is right.
     """
     sam = predictor.model.sam
-    scale = sam.image_encoder.img_size / known.before.shape[-1]
+    scale = sam.size.image_size / sam.size.low_res
+    embeddings = known.embeddings.index_select(known.picture_of[chosen])
     before = known.before[chosen]
     points: list[list[tuple[float, float]]] = [[] for _ in chosen]
     inside: list[list[bool]] = [[] for _ in chosen]
@@ -152,7 +160,6 @@ def rounds(
             points[k].append((at[0] * scale, at[1] * scale))
             inside[k].append(at[2])
         given = Clicks(points=before.new_tensor(points), inside=torch.tensor(inside, device=before.device))
-        embeddings = Embeddings(known.embeddings[known.picture_of[chosen]])
         decoder = predictor.model.click_decoder
         low_res, scores = correct_masks(sam, embeddings, known.prompts[chosen], given, before, decoder)
         yield low_res.float(), scores
@@ -212,22 +219,22 @@ def learn(predictor: Predictor, known: Mistakes, args: ClickArgs) -> None:
     optimizer = torch.optim.AdamW(learning, lr=args.lr, weight_decay=0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, args.steps, pct_start=0.1)
     rng = np.random.default_rng(args.seed)
-    started, running = time.monotonic(), 0.0
-    for step in range(1, args.steps + 1):
-        chosen = torch.from_numpy(rng.integers(len(known), size=args.batch_size))
-        targets = retarget(known, chosen, args.other_targets, rng)
-        counts = known.counts[known.picture_of[chosen]]
-        after = rounds(predictor, known, chosen, targets, args.clicks, rng)
-        loss = sum(loss_of(logits, scores, targets, counts) for logits, scores in after) / args.clicks
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learning, 1.0)
-        optimizer.step()
-        schedule.step()
-        running += loss.item()
-        if step % 100 == 0:
-            print(f"step {step}: loss {running / 100:.3f}, {time.monotonic() - started:.0f} s", flush=True)
-            running = 0.0
+    losses: deque[float] = deque(maxlen=100)
+    with _progress(TextColumn("loss {task.fields[loss]:.3f}")) as bar:
+        task = bar.add_task("learning", total=args.steps, loss=float("nan"))
+        for _ in range(args.steps):
+            chosen = torch.from_numpy(rng.integers(len(known), size=args.batch_size))
+            targets = retarget(known, chosen, args.other_targets, rng)
+            counts = known.counts[known.picture_of[chosen]]
+            after = rounds(predictor, known, chosen, targets, args.clicks, rng)
+            loss = sum(loss_of(logits, scores, targets, counts) for logits, scores in after) / args.clicks
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(learning, 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+            bar.update(task, advance=1, loss=sum(losses) / len(losses))
 
 
 def loss_of(logits: Tensor, scores: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
@@ -256,13 +263,15 @@ def main(argv: list[str] | None = None) -> list[float]:
     return after
 
 
+def _progress(*more: TextColumn) -> Progress:
+    """Bars with the time left, and with `more`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), *more)
+    return Progress(*columns, console=Console(stderr=True))
+
+
 def _row(values: list[float]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    exit_with_sentence(main)

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eval.benchmark import Mode, evaluate
 from eval.predictions import PredictionFile
 from eval.report import CHECKOUT, display_path, make_report, print_report, write_report
+from lisa.whole_file import whole_file
 
 if TYPE_CHECKING:
     from datasets.validation import ValidationSet
@@ -105,7 +106,8 @@ def run(flags: EvalFlags) -> dict:
     if cache:
         predictor.model.embedding_cache = cache
     with contextlib.ExitStack() as stack:
-        sink = stack.enter_context(PredictionFile(flags.save_predictions)) if flags.save_predictions else None
+        path = flags.save_predictions
+        sink = PredictionFile(stack.enter_context(whole_file(path))) if path else None
         results = [
             evaluate_with_progress(predictor, validation_set, mode, predictions=sink, **flags.options)
             for validation_set in validation_sets

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import numpy as np
 
@@ -61,29 +59,14 @@ def to_record(prediction: Prediction) -> dict:
 
 
 class PredictionFile:
-    """Writes one JSON line per prediction; the file appears under its name only when it is whole.
+    """Writes one JSON line per prediction."""
 
-    Use it in a `with` block. Lines go to `<path>.partial` until the block ends without an error.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._partial = path.with_name(path.name + ".partial")
-
-    def __enter__(self) -> PredictionFile:
-        self._file = self._partial.open("w", encoding="utf-8")
-        return self
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
 
     def write(self, prediction: Prediction) -> None:
         """Append one line."""
         self._file.write(json.dumps(to_record(prediction), ensure_ascii=False) + "\n")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        if kind is None:
-            self._partial.replace(self._path)
 
 
 class PredictionPick:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from eval.metrics import PRECISION_THRESHOLDS
+from lisa.whole_file import whole_file
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -57,13 +57,9 @@ def make_report(model: str, results: list[dict]) -> dict:
 
 def write_report(report: dict, path: Path) -> None:
     """Write the report as JSON in one step: a reader finds the old file or the whole new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with whole_file(path) as file:
         json.dump(report, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def print_report(report: dict, console: Console | None = None) -> None:

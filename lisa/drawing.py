@@ -45,9 +45,20 @@ def with_legend(image: np.ndarray, phrases: Sequence[str]) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """(H, W) or (H, W, 3) RGB, uint8, losslessly."""
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """(H, W) or (H, W, 3) RGB, uint8, as a PNG, which is lossless."""
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), pixels):
-        raise OSError(f"cannot write {path}; is the folder writable and the disk not full?")
+    done, data = cv2.imencode(".png", pixels)
+    assert done, "OpenCV encodes every 8-bit picture"
+    return data.tobytes()
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """The same in a file."""
+    data = png_bytes(pixels)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        reason = f"{error.strerror}; is the folder writable and the disk not full?"
+        raise OSError(f"cannot write {path} ({reason})") from error

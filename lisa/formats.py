@@ -22,18 +22,25 @@ def encode_rle(mask: np.ndarray) -> dict:
 
 def mask_records(answer: Answer) -> list[dict]:
     """For each mask: phrase, scores, bbox [x, y, width, height] and area in pixels, RLE."""
-    rles = [encode_rle(mask) for mask in answer.masks]
+    scores = answer.scores
     return [
-        {
-            "phrase": phrase,
-            "expected_iou": round(float(answer.scores.expected_iou[index]), 6),
-            "seg_probability": round(float(answer.scores.seg_probability[index]), 6),
-            "bbox": [float(side) for side in coco_mask.toBbox(rle)],
-            "area": int(coco_mask.area(rle)),
-            "rle": rle,
-        }
-        for index, (phrase, rle) in enumerate(zip(answer.phrases, rles, strict=True))
+        mask_record(encode_rle(mask), phrase, float(expected_iou), float(seg_probability))
+        for mask, phrase, expected_iou, seg_probability in zip(
+            answer.masks, answer.phrases, scores.expected_iou, scores.seg_probability, strict=True
+        )
     ]
+
+
+def mask_record(rle: dict, phrase: str, expected_iou: float, seg_probability: float) -> dict:
+    """One of `mask_records`, of a mask as `encode_rle` gives it."""
+    return {
+        "phrase": phrase,
+        "expected_iou": round(expected_iou, 6),
+        "seg_probability": round(seg_probability, 6),
+        "bbox": [float(side) for side in coco_mask.toBbox(rle)],
+        "area": int(coco_mask.area(rle)),
+        "rle": rle,
+    }
 
 
 def answer_record(answer: Answer) -> dict:

@@ -83,8 +83,11 @@ class Predictor:
             device=hidden.device,
         )
         states = gather_seg_states(hidden, positions)[wanted]
-        before = seg_positions(batch.rows, model.config.seg_token_id, "before")
-        logits = model.backbone.logits(gather_seg_states(hidden, before)[wanted])
+        predicting = states
+        if model.config.seg_state != "before":
+            before = seg_positions(batch.rows, model.config.seg_token_id, "before")
+            predicting = gather_seg_states(hidden, before)[wanted]
+        logits = model.backbone.logits(predicting)
         probabilities = list(logits.float().softmax(-1)[:, model.config.seg_token_id])
         masks, scores = self._masks(states, probabilities, image_of_seg(batch.rows, positions)[wanted], batch)
         return _answers(texts, counts, masks, scores, batch)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
@@ -40,13 +39,11 @@ def together(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]:
     the first does not before the others have ended. An error in one ends all. ValueError: `count` disagrees with the
     launcher.
     """
-    if "RANK" in os.environ:
-        world = int(os.environ.get("WORLD_SIZE", 1))
-        if count not in (1, world):
-            raise ValueError(f"--processes is {count}, but a launcher started {world}; leave --processes out")
-        join_processes()
-        yield
-    elif count == 1:
+    launched = "RANK" in os.environ
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if launched and count not in (1, world):
+        raise ValueError(f"--processes is {count}, but a launcher started {world}; leave --processes out")
+    if launched or count == 1:
         join_processes()
         yield
     elif torch.cuda.is_available() and count > torch.cuda.device_count():
@@ -72,7 +69,8 @@ def _among_others(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]
     try:
         with _place(0, count), _threads(share):
             _meet(store, others)
-            _join_own(store)
+            _make_group(store, 0, count)
+            join_processes()
             yield
             _part()
         while not others.join():
@@ -99,7 +97,8 @@ def _run_other(index: int, count: int, port: int, threads: int, main: Main, argv
     with _place(rank, count), _threads(threads):
         store = dist.TCPStore(HOST, port, is_master=False)
         store.set(f"process {rank}", "here")
-        _join_own(store)
+        _make_group(store, rank, count)
+        join_processes()
         main(argv)
         _part()
 
@@ -129,12 +128,10 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _join_own(store: dist.Store) -> None:
-    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+def _make_group(store: dist.Store, rank: int, count: int) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(rank)
     dist.init_process_group(_backend(), store=store, rank=rank, world_size=count, timeout=PATIENCE)
-    join_processes()
 
 
 def join_processes() -> tuple[int, int]:
@@ -144,13 +141,10 @@ def join_processes() -> tuple[int, int]:
     if not torch.cuda.is_available():
         # Otherwise DeepSpeed compiles a shared-memory op with g++ before the first step.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    options = {"auto_mpi_discovery": False, "verbose": False, "timeout": PATIENCE}
-    if dist.is_initialized() or "RANK" in os.environ:
-        deepspeed.init_distributed(_backend(), **options)
-    else:
+    if not dist.is_initialized() and "RANK" not in os.environ:
         os.environ["LOCAL_RANK"] = "0"  # asked for by DeepSpeed
-        meeting = tempfile.NamedTemporaryFile(prefix="lisa-", delete=False)  # noqa: SIM115 - gloo wants a path
-        deepspeed.init_distributed(_backend(), rank=0, world_size=1, init_method=f"file://{meeting.name}", **options)
+        _make_group(dist.HashStore(), 0, 1)
+    deepspeed.init_distributed(_backend(), auto_mpi_discovery=False, verbose=False, timeout=PATIENCE)
     return dist.get_rank(), dist.get_world_size()
 
 

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import asdict
 
 from lisa.arguments import TrainArgs
+from lisa.whole_file import write_whole
 
 FREE_TO_CHANGE = (
     "resume",
@@ -50,4 +51,4 @@ def prepare_run_dir(args: TrainArgs) -> None:
                 f"--resume continues {args.run_dir} with the flags it began with, but {', '.join(changed)}"
             )
     args.run_dir.mkdir(parents=True, exist_ok=True)
-    flags.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    write_whole(flags, json.dumps(now, indent=1) + "\n")

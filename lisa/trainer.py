@@ -29,6 +29,7 @@ from lisa.processing import Batch
 from lisa.profile_table import StepProfiler
 from lisa.profiling import part
 from lisa.trainable import train_mode
+from lisa.whole_file import write_whole
 
 
 class Trainer:
@@ -185,7 +186,7 @@ class RunLog:
             # Whole lines end in a newline; a kill may have cut off the last one.
             lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
             kept = [line for line in lines if json.loads(line)["step"] <= step]
-            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            write_whole(self.path, "".join(line + "\n" for line in kept))
 
 
 def _autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

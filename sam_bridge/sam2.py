@@ -18,8 +18,6 @@ from sam_bridge.stem import ResidualConv
 
 STRIDE = 4
 """Pixels between the patches of Hiera's first stage."""
-
-
 SMALL_GRID = 16
 """Side of an embedding up to which torch's fused attention takes longer than plain products, in its backward pass."""
 

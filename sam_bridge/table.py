@@ -9,8 +9,8 @@ from sam_bridge.sizes import SAM_PRESETS, AnySize
 
 _KINDS = {"sam": "SAM", "sam_hq": "SAM-HQ", "sam2": "SAM 2, 2.1"}
 _GEOMETRIES = {"pad": "longest side, padded", "squash": "squashed"}
-_LICENCES = dict.fromkeys(_KINDS, "Apache-2.0")
-"""Of code and released weights."""
+_LICENCE = "Apache-2.0"
+"""Of code and released weights, of every kind."""
 
 
 def make_table() -> str:
@@ -46,7 +46,7 @@ def _row(name: str, size: AnySize) -> list[str]:
         str(size.low_res),
         f"{encoder / 1e6:.1f} M",
         f"{decoder / 1e6:.2f} M",
-        _LICENCES[size.family] if size.image_size == 1024 else "ours",
+        _LICENCE if size.image_size == 1024 else "ours",
     ]
 
 

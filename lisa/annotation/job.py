@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lisa.annotation.plan import Plan, write_whole
+from lisa.annotation.plan import Plan
 from lisa.annotation.writers import write_all, write_bad_files, write_picture
 from lisa.formats import mask_records
 from lisa.image_input import to_pixels
+from lisa.whole_file import write_whole
 
 if TYPE_CHECKING:
     from lisa.api import Lisa

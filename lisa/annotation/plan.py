@@ -11,6 +11,7 @@ from typing import Literal
 
 from lisa.image_input import SUFFIXES
 from lisa.questions import checked_question
+from lisa.whole_file import write_whole
 
 Format = Literal["coco", "labelme", "png", "jsonl"]
 
@@ -116,13 +117,3 @@ def _clear(out: Path, work: Path) -> None:
     for name in ("annotations.json", "annotations.jsonl", "bad_files.txt"):
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(work)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """The file appears under its name only when it is whole, and on the disk."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

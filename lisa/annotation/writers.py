@@ -7,19 +7,18 @@ A record is one picture: `image` (its path below the folder), `height`, `width` 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lisa.annotation.plan import Plan, write_whole
+from lisa.annotation.plan import Plan
+from lisa.drawing import png_bytes
 from lisa.formats import coco_annotation
+from lisa.whole_file import whole_file, write_whole
 
 Records = Callable[[], Iterable[dict]]
 """All good records, in order; may be asked for several times."""
@@ -30,7 +29,7 @@ def write_picture(record: dict, plan: Plan, folder: Path, out: Path) -> None:
     if plan.format == "png":
         for path, mask in _png_files(record):
             (out / path).parent.mkdir(parents=True, exist_ok=True)
-            (out / path).write_bytes(_png(coco_mask.decode(mask["rle"]) * 255))
+            (out / path).write_bytes(png_bytes(coco_mask.decode(mask["rle"]) * 255))
     if plan.format == "labelme":
         path = out / Path(record["image"]).with_suffix(".json")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,11 +42,9 @@ def write_all(records: Records, plan: Plan, out: Path) -> Path:
     if plan.format == "labelme":
         return out
     path = out / ("annotations.json" if plan.format == "coco" else "annotations.jsonl")
-    partial = path.with_name(path.name + ".partial")
     lines = {"coco": _coco, "jsonl": _jsonl, "png": _png_index}[plan.format](records, plan)
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with whole_file(path) as file:
         file.writelines(lines)
-    partial.replace(path)
     return path
 
 
@@ -155,14 +152,8 @@ def _labelme_shape(label: str, mask: dict) -> dict:
         "description": mask["phrase"],
         "shape_type": "mask",
         "flags": {},
-        "mask": base64.b64encode(_png(pixels * 255)).decode("ascii"),
+        "mask": base64.b64encode(png_bytes(pixels * 255)).decode("ascii"),
     }
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def write_bad_files(errors: list[dict], out: Path) -> None:

@@ -8,13 +8,12 @@ import re
 import zipfile
 from pathlib import PurePath
 
-import cv2
-import numpy as np
 from pycocotools import mask as coco_mask
 
-from lisa.formats import coco_annotation
+from lisa.drawing import png_bytes
+from lisa.formats import coco_annotation, mask_record
 from lisa.serve.limits import RefusedError
-from lisa.serve.talks import Mask, Talk
+from lisa.serve.talks import Talk
 
 
 def masks_zip(talk: Talk) -> bytes:
@@ -27,7 +26,7 @@ def masks_zip(talk: Talk) -> bytes:
             for index, mask in enumerate(spoken.masks, start=1):
                 words = re.sub(r"\W+", "_", mask.phrase).strip("_")[:40]
                 name = f"{stem}_{number}_{index}" + (f"_{words}" if words else "")
-                file.writestr(f"{name}.png", _png(mask))
+                file.writestr(f"{name}.png", png_bytes(coco_mask.decode(mask.rle) * 255))
     return archive.getvalue()
 
 
@@ -39,7 +38,8 @@ def coco_json(talk: Talk) -> bytes:
     for spoken in talk.spoken:
         for mask in spoken.masks:
             category = questions.index(spoken.question) + 1
-            annotations.append(coco_annotation(len(annotations) + 1, 1, category, spoken.text, _record(mask)))
+            record = mask_record(mask.rle, mask.phrase, mask.expected_iou, mask.seg_probability)
+            annotations.append(coco_annotation(len(annotations) + 1, 1, category, spoken.text, record))
     document = {
         "images": [{"id": 1, "file_name": talk.name, "height": talk.height, "width": talk.width}],
         "categories": [{"id": number, "name": name} for number, name in enumerate(questions, start=1)],
@@ -51,22 +51,3 @@ def coco_json(talk: Talk) -> bytes:
 def _require_masks(talk: Talk) -> None:
     if not any(spoken.masks for spoken in talk.spoken):
         raise RefusedError(404, "no answer of this talk has a mask yet; ask for something first")
-
-
-def _record(mask: Mask) -> dict:
-    """As `lisa.formats.mask_records`."""
-    return {
-        "phrase": mask.phrase,
-        "expected_iou": round(mask.expected_iou, 6),
-        "seg_probability": round(mask.seg_probability, 6),
-        "bbox": [float(side) for side in coco_mask.toBbox(mask.rle)],
-        "area": int(coco_mask.area(mask.rle)),
-        "rle": mask.rle,
-    }
-
-
-def _png(mask: Mask) -> bytes:
-    pixels = coco_mask.decode(mask.rle) * np.uint8(255)
-    done, data = cv2.imencode(".png", pixels)
-    assert done, "OpenCV encodes every 8-bit picture"
-    return data.tobytes()

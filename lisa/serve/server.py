@@ -6,7 +6,8 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
 
 from lisa.extras import require
 from lisa.serve.limits import Limits
@@ -24,20 +25,19 @@ class ServeArgs:
     model: str = "tiny"
     """A model's folder or hub id, a released LISA among them, or "tiny" for the one that comes with the library."""
     device: str = "auto"
-    """auto, cuda, mps or cpu."""
-    dtype: str = "auto"
-    """auto (fp32 on a CPU, else bf16), fp32, bf16 or fp16."""
+    """auto (cuda, then mps, then cpu), cuda, cuda:1, mps or cpu."""
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto is fp32 on a CPU and bf16 elsewhere."""
     host: str = "127.0.0.1"
-    """Address to listen at; 0.0.0.0 lets other machines in."""
+    """Address to listen on; 0.0.0.0 lets other machines in."""
     port: int = 7860
-    """Port to listen at."""
+    """Port to listen on."""
     limits: Limits = field(default_factory=Limits)
 
 
 def build_app(host: Host) -> FastAPI:
     """The ASGI application for a model: / is the page, /api the JSON API."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
-    gradio = require("gradio", "the page", "lisa-segmentation[demo]")
+    gradio = _gradio()
     from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
 
@@ -85,6 +85,7 @@ def build_app(host: Host) -> FastAPI:
 
 def serve(args: ServeArgs) -> None:
     """Load the model and serve it until the process is told to end."""
+    _gradio()  # told to be missing before the model loads
     import uvicorn
 
     from lisa.allocator import keep_freed_memory
@@ -98,3 +99,8 @@ def serve(args: ServeArgs) -> None:
     )
     # Keys of pictures stand in paths, so requests are not logged.
     uvicorn.run(build_app(host), host=args.host, port=args.port, log_level="warning", access_log=False)
+
+
+def _gradio() -> ModuleType:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
+    return require("gradio", "the page", "lisa-segmentation[demo]")

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -170,14 +170,7 @@ def correct(talk: Talk, answer: int, mask: int, clicks: Sequence[Click], limits:
     old = masks[mask]
     pointed = talk.session.correct(old.pointed, clicks)
     new = _record(pointed, old.phrase, talk.session.mask(pointed), limits)
-    masks[mask] = Mask(
-        pointed=old.pointed,
-        phrase=old.phrase,
-        rle=new.rle,
-        outline=new.outline,
-        expected_iou=new.expected_iou,
-        clicks=tuple(clicks),
-    )
+    masks[mask] = replace(new, pointed=old.pointed, clicks=tuple(clicks))
     return masks[mask]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from small_sams import SAM_SIZE
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -28,22 +29,7 @@ from lisa.conversation import SEG, Conversation, Turn
 from lisa.modeling import LisaModel
 from lisa.presets import train_tokenizer
 from lisa.processing import LisaProcessor
-from sam_bridge import SamSize
 
-SAM_SIZE = SamSize(
-    image_size=64,
-    patch_size=16,
-    width=32,
-    depth=2,
-    heads=2,
-    global_blocks=(1,),
-    window=2,
-    prompt_width=32,
-    decoder_depth=2,
-    decoder_heads=2,
-    decoder_mlp=32,
-    iou_width=16,
-)
 WORDS = (
     "Where is the red ball?",
     "What is the dog on the left in this image?",

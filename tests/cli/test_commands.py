@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from importlib.metadata import version
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ from pycocotools import mask as coco_mask
 
 from lisa.cli.exits import exit_with_sentence
 from lisa.cli.main import main
+from lisa.cli.serve import Serve
+from lisa.serve import Limits
 
 CARRY = "What could carry people over the water? Please output segmentation mask."
 WHAT = "What is in this picture?"
@@ -146,14 +147,12 @@ def test_doctor_tells_versions_devices_and_what_is_missing(capsys, monkeypatch):
 
 def test_serve_says_what_to_install_where_gradio_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ImportError, match=r"lisa serve needs gradio .*pip install 'lisa-segmentation\[demo\]'"):
+    with pytest.raises(ImportError, match=r"the page needs gradio .*pip install 'lisa-segmentation\[demo\]'"):
         main(["serve"])
 
 
 def test_serve_hands_its_flags_to_the_page(monkeypatch):
-    page, calls = ModuleType("lisa.serve"), []
-    page.ServeArgs, page.serve = dict, calls.append
-    monkeypatch.setitem(sys.modules, "lisa.serve", page)
-    monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))
-    assert main(["serve", "--port", "8123", "--device", "cpu"]) == 0
-    assert calls == [{"model": "tiny", "device": "cpu", "dtype": "auto", "host": "127.0.0.1", "port": 8123}]
+    calls = []
+    monkeypatch.setattr("lisa.serve.server.serve", calls.append)
+    assert main(["serve", "--port", "8123", "--device", "cpu", "--limits.talks", "2"]) == 0
+    assert calls == [Serve(port=8123, device="cpu", limits=Limits(talks=2))]

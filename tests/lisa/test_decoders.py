@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_model import SAM_SIZE, WORDS, ask, picture, small_lisa
+from small_model import WORDS, ask, picture, small_lisa
+from small_sams import SIZES
 
 from lisa.arguments import TINY, parse
 from lisa.checkpoint import load, save
@@ -13,26 +14,9 @@ from lisa.generation import Predictor
 from lisa.session import ChatSession
 from lisa.start import start_model
 from lisa.trainable import choose_trainable, train_mode
-from sam_bridge import SAM_PRESETS, EmbeddingCache, Sam2Size, SamHqSize, build_sam
+from sam_bridge import SAM_PRESETS, EmbeddingCache, build_sam
 
-SIZES = {
-    "sam": SAM_SIZE,
-    "sam_hq": SamHqSize(**vars(SAM_SIZE)),
-    "sam2": Sam2Size(
-        image_size=64,
-        widths=(8, 16, 32, 64),
-        blocks=(1, 1, 2, 1),
-        heads=(1, 2, 4, 8),
-        windows=(4, 4, 3, 2),
-        global_blocks=(3,),
-        prompt_width=32,
-        decoder_heads=2,
-        decoder_mlp=32,
-        iou_width=16,
-        stem_widths=(8, 16),
-        conv_stages=(2,),
-    ),
-}
+DECODERS = SIZES | {"sam2": replace(SIZES["sam2"], stem_widths=(8, 16), conv_stages=(2,))}
 LOSSES = {f"{term}_loss_weight": 1.0 for term in ("dense", "iou", "ground", "look")}
 IMAGES = [picture(30, 40, seed=1), picture(64, 20, seed=2)]
 TALKS = [
@@ -41,10 +25,10 @@ TALKS = [
 ]
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(params=DECODERS)
 def lisa(request):
     """A model of its own, and its processor."""
-    return small_lisa(sam=SIZES[request.param], mask_loss_size="low_res", **LOSSES)
+    return small_lisa(sam=DECODERS[request.param], mask_loss_size="low_res", **LOSSES)
 
 
 def batch_of(processor):
@@ -146,7 +130,7 @@ def test_the_main_job_takes_any_tiny_decoder(sam):
 
 def test_a_new_decoder_starts_as_its_package_starts_it():
     # transformers would begin with a deviation of .02, whatever the width.
-    model, _ = small_lisa(sam=SIZES["sam2"])
+    model, _ = small_lisa(sam=DECODERS["sam2"])
     weight = model.sam.image_encoder.vision.backbone.blocks[0].mlp.proj_in.weight
     assert weight.std().item() == pytest.approx((3 * weight.shape[1]) ** -0.5, rel=0.2)
 

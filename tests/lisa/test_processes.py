@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from lisa.processes import is_first, together
+from lisa.processes import end_group, is_first, together
 
 
 def add_up(argv: list[str]) -> None:
@@ -47,8 +48,12 @@ def test_three_processes_are_one_group(tmp_path):
     assert not dist.is_initialized()
 
 
-def test_one_process_starts_no_other(tmp_path):
+def test_one_process_starts_no_other_and_leaves_no_file(tmp_path, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    end_group()
     add_up([str(tmp_path), "1"])
+    assert list(elsewhere.iterdir()) == []
     assert written(tmp_path) == {"0": {"total": 1.0, "first": True, "world": 1, "threads": torch.get_num_threads()}}
 
 

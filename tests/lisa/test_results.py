@@ -66,9 +66,9 @@ def test_an_answer_without_masks_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
-    with pytest.raises(OSError, match=r"cannot write .*scene_mask_0\.png"):
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "scene_mask_0.png").mkdir()
+    with pytest.raises(OSError, match=r"cannot write .*scene_mask_0\.png \(Is a directory"):
         save_masks(answer("[SEG].", 1), tmp_path, "scene")
 
 
