@@ -32,8 +32,9 @@ class SharedMuon(torch.optim.Muon):
             if id(p) not in mine and p.grad is not None
         ]
         for p, gradient, momentum in others:
-            buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(gradient))
-            buffer.lerp_(gradient, 1 - momentum)
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(gradient)
+            self.state[p]["momentum_buffer"].lerp_(gradient, 1 - momentum)
             p.grad = None  # torch's step passes it over
         super().step(closure)
         for p, gradient, _ in others:

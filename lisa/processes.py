@@ -129,6 +129,7 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _make_group(store: dist.Store, rank: int, count: int) -> None:
+    """Join those who meet in a store of ours; where a launcher made the group, DeepSpeed does it."""
     if torch.cuda.is_available():
         torch.cuda.set_device(rank)
     dist.init_process_group(_backend(), store=store, rank=rank, world_size=count, timeout=PATIENCE)
