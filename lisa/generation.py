@@ -98,7 +98,7 @@ class Predictor:
         """A bool mask at its picture's own size and the scores for each state, in order."""
         if states is None or len(states) == 0:
             return [], no_masks((0, 0))[1]
-        output = self.model.masks_from_states(states, image_of, batch.sam_pixels)
+        output = self.model.masks_from_states(states, image_of, batch.sam_pixels, batch.sam_keys)
         sizes = [batch.sizes[image] for image in image_of.tolist()]
         masks, expected_iou = masks_at_original_size(output, sizes, self.model.config.sam["image_size"])
         return masks, scores_of(expected_iou, probabilities)

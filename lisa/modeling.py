@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -148,13 +149,13 @@ class LisaModel(PreTrainedModel):
         plan = (batch.plan if reads_pictures else None) or self._plan(batch, reads_pictures)
         image_tokens = self.image_tokens(batch) if reads_pictures else None
         line = self.line_states(batch.rows, plan.layout, image_tokens)
-        keys = tuple(key for key, masks in zip(batch.sam_keys, plan.masks_per_image, strict=False) if masks)
+        keys = tuple(compress(batch.sam_keys, plan.masks_per_image))
         embeddings = self.sam_embeddings(batch.sam_pixels.index_select(0, plan.images), keys)
         masks = self.masks_from_embeddings(line.index_select(0, plan.seg), plan.row_of, embeddings)
         terms = {"ce": answer_loss(line.index_select(0, plan.learned), plan.words, self.backbone.logits)}
         terms |= mask_terms(self, masks, plan, batch)
         if len(plan.seg) == 0:
-            terms["bce"] = terms["bce"] + self._unused_road(line, batch.sam_pixels)
+            terms["bce"] = terms["bce"] + self._unused_road(line, batch)
         if batch.names is not None:
             terms |= token_naming_terms(self, image_tokens, batch) if reads_pictures else {}
             terms |= sam_naming_terms(self, masks.embeddings, masks.row_of[batch.names.mask_index], batch)
@@ -165,13 +166,14 @@ class LisaModel(PreTrainedModel):
     def _plan(self, batch: Batch, pictures: bool) -> Plan:
         return Plan.of(batch.rows, len(batch.sizes), self.config.seg_token_id, self.config.seg_state, pictures=pictures)
 
-    def _unused_road(self, states: Tensor, sam_pixels: Tensor) -> Tensor:
+    def _unused_road(self, states: Tensor, batch: Batch) -> Tensor:
         """Zero, by way of everything between the first of some states (N, D) and its mask.
 
         When one process has a [SEG] and another has none, both must use the same parameters: ZeRO's gradient
         exchange breaks off otherwise.
         """
-        masks = self.masks_from_states(states[:1], states.new_zeros(1, dtype=torch.int64), sam_pixels)
+        first = states.new_zeros(1, dtype=torch.int64)
+        masks = self.masks_from_states(states[:1], first, batch.sam_pixels, batch.sam_keys)
         used = masks.low_res.sum() + masks.scores.sum()
         if self.config.dense_loss_weight > 0:
             used = used + dense_logits(self, masks).sum()
@@ -205,14 +207,17 @@ class LisaModel(PreTrainedModel):
         pictures = of_each(image_tokens.flatten(0, 1), places.flatten()).view_as(words)
         return torch.where((rows.image_index >= 0)[..., None], pictures.to(words.dtype), words)
 
-    def masks_from_states(self, states: Tensor, image_of: Tensor, sam_pixels: Tensor) -> MaskOutput:
+    def masks_from_states(
+        self, states: Tensor, image_of: Tensor, sam_pixels: Tensor, sam_keys: Sequence[str] = ()
+    ) -> MaskOutput:
         """From [SEG] states (S, D) to masks: the road that training, evaluation and chat share.
 
         image_of (S,) is each state's image among the B of sam_pixels (B, 3, t, t); only images that have a
-        state are encoded.
+        state are encoded. sam_keys: as `Batch` has them.
         """
         images, row_of = torch.unique(image_of, return_inverse=True)
-        return self.masks_from_embeddings(states, row_of, self.sam_embeddings(sam_pixels[images]))
+        keys = [sam_keys[image] for image in images.tolist()] if sam_keys else ()
+        return self.masks_from_embeddings(states, row_of, self.sam_embeddings(sam_pixels[images], keys))
 
     @timed("SAM encode")
     def sam_embeddings(self, sam_pixels: Tensor, keys: Sequence[str] = ()) -> Embeddings:

@@ -95,7 +95,7 @@ def test_a_talk_gives_the_masks_of_a_fresh_call_and_encodes_once(lisa):
     assert torch.equal(masks.low_res, fresh.low_res)
 
 
-def test_a_frozen_image_encoder_is_kept_on_disk_and_gets_no_gradient(lisa, tmp_path):
+def test_a_frozen_image_encoder_is_kept_on_disk_and_gets_no_gradient(lisa, tmp_path, monkeypatch):
     model, processor = lisa
     args = replace(TINY, trainable="text_hidden_fcs,mask_decoder")
     choose_trainable(model, processor, args)
@@ -114,6 +114,9 @@ def test_a_frozen_image_encoder_is_kept_on_disk_and_gets_no_gradient(lisa, tmp_p
     # Pictures that are named are found by their names: nobody waits for their pixels.
     unseen = replace(named, sam_pixels=torch.zeros_like(named.sam_pixels))
     assert model(unseen)["loss"].item() == kept["loss"].item()
+    monkeypatch.setattr("sam_bridge.cache.picture_key", lambda _: pytest.fail("a picture was hashed again"))
+    Predictor(model, processor).teacher_forced(IMAGES, TALKS)
+    train_mode(model)
     kept["loss"].backward()
     assert all(parameter.grad is None for parameter in model.sam.image_encoder.parameters())
     assert model.sam.mask_decoder.mask_tokens.weight.grad.abs().max() > 0
