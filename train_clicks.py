@@ -25,8 +25,7 @@ import cv2
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -36,6 +35,7 @@ from lisa.cli.exits import exit_with_sentence
 from lisa.generation import Predictor
 from lisa.losses import dice_loss, iou_score_loss, mask_bce_loss
 from lisa.modeling import LisaModel
+from lisa.progress import progress_bar
 from lisa.seg import gather_seg_states, image_of_seg, seg_positions
 from sam_bridge import Clicks, Embeddings, correct_masks, masks_to_low_res
 
@@ -102,7 +102,7 @@ def collect(predictor: Predictor, dataset_dir: Path, data: str, limit: int) -> M
     validation = open_validation(dataset_dir, data)
     rows: dict[str, list] = {field.name: [] for field in fields(Mistakes)}
     total = min(limit, len(validation))
-    with _progress() as bar:
+    with progress_bar() as bar:
         for index in bar.track(range(total), total, description=f"reading {data}"):
             sample = validation.sample(index)
             batch = predictor.processor([sample.image], [list(sample.conversations)]).to(model.device)
@@ -220,7 +220,7 @@ def learn(predictor: Predictor, known: Mistakes, args: ClickArgs) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, args.steps, pct_start=0.1)
     rng = np.random.default_rng(args.seed)
     losses: deque[float] = deque(maxlen=100)
-    with _progress(TextColumn("loss {task.fields[loss]:.3f}")) as bar:
+    with progress_bar(TextColumn("loss {task.fields[loss]:.3f}")) as bar:
         task = bar.add_task("learning", total=args.steps, loss=float("nan"))
         for _ in range(args.steps):
             chosen = torch.from_numpy(rng.integers(len(known), size=args.batch_size))
@@ -261,12 +261,6 @@ def main(argv: list[str] | None = None) -> list[float]:
         print(f"IoU {words} after 0, 1, ... clicks, learned: {_row(after)}", flush=True)
     save(predictor.model, predictor.processor, args.out, args.dtype)
     return after
-
-
-def _progress(*more: TextColumn) -> Progress:
-    """Bars with the time left, and with `more`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), *more)
-    return Progress(*columns, console=Console(stderr=True))
 
 
 def _row(values: list[float]) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eval.benchmark import Mode, evaluate
 from eval.predictions import PredictionFile
 from eval.report import CHECKOUT, display_path, make_report, print_report, write_report
+from lisa.progress import progress_bar
 from lisa.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -158,9 +157,8 @@ def evaluate_with_progress(
     predictor: Predictor, validation_set: ValidationSet, mode: Mode, *, limit: int | None = None, **options
 ) -> dict:
     """`evaluate` with a progress bar; the options are those of `evaluate`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     total = len(validation_set) if limit is None else min(limit, len(validation_set))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(f"{validation_set.spec}, {mode.replace('_', '-')}", total=total)
         advance = partial(bar.advance, task)
         return evaluate(predictor, validation_set, mode, limit=limit, progress=advance, **options)

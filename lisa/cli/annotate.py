@@ -118,15 +118,15 @@ class Annotate(ModelFlags):
 def _progress(total: int, left: int) -> Iterator[Callable[[int], None]]:
     """Progress with the time left, on stderr: a bar on a terminal, else a line now and then."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TextColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    from lisa.progress import progress_bar
+
+    if not Console(stderr=True).is_terminal:
         yield _Lines(total, left)
         return
-    columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=total, completed=total - left)
+    with progress_bar(TextColumn("left")) as bar:
+        task = bar.add_task("pictures", total=total, completed=total - left)
         yield lambda number: bar.advance(task, number)
 
 
