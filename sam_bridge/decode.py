@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,17 +15,33 @@ if TYPE_CHECKING:
     from sam_bridge.base import MaskModel
 
 
+CALL_BYTES = 2**31
+"""About what one call of a mask decoder may take: an untrained model can say a hundred [SEG] in every answer."""
+DECODER_COPIES = 16
+"""About how many tensors of the size of its picture's embedding the decoder holds at once for a mask."""
+
+
 def decode_masks(sam: MaskModel, embeddings: Embeddings, prompts: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
     """One mask for each prompt: low-res logits (S, 4g, 4g) and predicted IoU (S,); S may be 0.
 
     embeddings of B images; prompts (S, E), each a sparse prompt of its own; image_of (S,) tells the image that each
-    prompt is about. The mask is the single-mask output (mask token 0).
+    prompt is about. The mask is the single-mask output (mask token 0). All masks are decoded in one call, unless that
+    would take more than about `CALL_BYTES`.
     """
     # No decoder can reshape zero prompts.
     if len(prompts) == 0:
         side = sam.size.low_res
         return prompts.new_zeros(0, side, side), prompts.new_zeros(0)
-    return sam.decode(embeddings, prompts[:, None], sam.no_mask, image_of)
+    at_once = masks_at_once(sam)
+    parts = zip(prompts.split(at_once), image_of.split(at_once), strict=True)
+    low_res, scores = zip(*(sam.decode(embeddings, own[:, None], sam.no_mask, of) for own, of in parts), strict=True)
+    return torch.cat(low_res), torch.cat(scores)
+
+
+def masks_at_once(sam: MaskModel) -> int:
+    """Number of masks that one call of the decoder has room for, at least 1."""
+    embedding = sum(math.prod(shape) for shape in sam.size.embedding_shapes) * sam.no_mask.element_size()
+    return max(1, CALL_BYTES // (DECODER_COPIES * embedding))
 
 
 def dense_positions(prompt_encoder: PromptEncoder) -> Tensor:

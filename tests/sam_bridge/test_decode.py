@@ -108,3 +108,24 @@ def test_a_sam_of_half_precision_takes_pixels_of_fp32_and_comes_close(sam, size,
         masks, scores = decode_masks(half, encode_images(half, pixels), prompts.to(dtype), image_of)
     assert masks.dtype == scores.dtype == dtype
     assert (masks.float() - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_more_masks_than_there_is_room_for_are_decoded_in_several_calls(sam, monkeypatch):
+    from sam_bridge import decode
+
+    embeddings, prompts = Embeddings(torch.randn(2, 32, 4, 4)), torch.randn(7, 32)
+    image_of = torch.tensor([0, 1, 1, 0, 1, 0, 0])
+    calls = []
+    whole = type(sam).decode
+
+    def counted(self, embeddings, prompts, *rest):
+        calls.append(len(prompts))
+        return whole(self, embeddings, prompts, *rest)
+
+    monkeypatch.setattr(type(sam), "decode", counted)
+    with torch.no_grad():
+        expected = decode_masks(sam, embeddings, prompts, image_of)
+        monkeypatch.setattr(decode, "CALL_BYTES", 3 * decode.DECODER_COPIES * 32 * 4 * 4 * 4)
+        found = decode_masks(sam, embeddings, prompts, image_of)
+    assert calls == [7, 3, 3, 1]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
