@@ -16,6 +16,26 @@ def test_memory_settings_can_be_made_more_than_once_and_memory_still_works():
     assert done.stdout.strip() == str(1 << 26)
 
 
+def test_tensors_lie_in_huge_pages_where_the_system_has_them():
+    code = (
+        "import lisa.allocator as a; a.keep_freed_memory(); import torch; x = torch.ones(64 << 18)\n"
+        "flags = open('/proc/self/smaps').read().split('VmFlags:')\n"
+        "print(any('hg' in part.split('\\n')[0] for part in flags[1:]), x.sum().item())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    advised = Path("/sys/kernel/mm/transparent_hugepage/enabled").exists()
+    assert done.stdout.split() == [str(advised), str(float(64 << 18))]
+
+
+def test_a_system_without_room_still_works():
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "from lisa.allocator import keep_freed_memory; keep_freed_memory(); print(len(bytearray(1 << 26)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(1 << 26)
+
+
 def test_other_systems_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(allocator.sys, "platform", "darwin")
     monkeypatch.setattr(allocator.ctypes, "CDLL", None)  # calling it would fail
