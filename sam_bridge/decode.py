@@ -32,13 +32,13 @@ def decode_masks(sam: MaskModel, embeddings: Embeddings, prompts: Tensor, image_
     if len(prompts) == 0:
         side = sam.size.low_res
         return prompts.new_zeros(0, side, side), prompts.new_zeros(0)
-    at_once = masks_at_once(sam)
+    at_once = _masks_at_once(sam)
     parts = zip(prompts.split(at_once), image_of.split(at_once), strict=True)
     low_res, scores = zip(*(sam.decode(embeddings, own[:, None], sam.no_mask, of) for own, of in parts), strict=True)
     return torch.cat(low_res), torch.cat(scores)
 
 
-def masks_at_once(sam: MaskModel) -> int:
+def _masks_at_once(sam: MaskModel) -> int:
     """Number of masks that one call of the decoder has room for, at least 1."""
     embedding = sum(math.prod(shape) for shape in sam.size.embedding_shapes) * sam.no_mask.element_size()
     return max(1, CALL_BYTES // (DECODER_COPIES * embedding))
