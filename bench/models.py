@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,10 +78,13 @@ SHAPES = {
 """medium fits a small machine; lisa7b is LISA-7B, and lisa7b-layer one layer of it (two of SAM's: one of each kind)."""
 
 
-def build(config: str, image_tokens: int = 256) -> tuple[LisaModel, LisaProcessor]:
+def build(
+    config: str, image_tokens: int = 256, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[LisaModel, LisaProcessor]:
     """A model with the random weights of seed 0, and its processor; "tiny" is the preset, with 64 image tokens.
 
-    image_tokens: how many the language model reads for a picture, a square number; not for "tiny".
+    image_tokens: how many the language model reads for an image, a square number; not for "tiny". The weights are made
+    on the device and in the type that they have there: the 7 billion of lisa7b need no copy in fp32.
     """
     torch.manual_seed(0)
     template = "plain" if config == "tiny" else "llava_v1"
@@ -94,11 +98,27 @@ def build(config: str, image_tokens: int = 256) -> tuple[LisaModel, LisaProcesso
         lisa_config = _config(SHAPES[config], side, tokenizer)
     else:
         raise ValueError(f"--config {config!r}: there is no such model; choose from tiny, {', '.join(SHAPES)}")
-    model = LisaModel(lisa_config).eval()
+    with torch.device(device), _default_dtype(dtype):
+        model = LisaModel(lisa_config).eval()
+    model.sam.restore_constants()
+    positions = model.sam.prompt_encoder.pe_layer
+    positions.positional_encoding_gaussian_matrix = torch.randn_like(
+        positions.positional_encoding_gaussian_matrix, dtype=torch.float32
+    )  # models keep it in fp32
     for name, parameter in model.sam.image_encoder.named_parameters():
         if "rel_pos" in name:  # these start at 0, which would hide that they are used
             torch.nn.init.normal_(parameter, std=0.02)
     return model, LisaProcessor(lisa_config, tokenizer, image_processor)
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def pictures(number: int, height: int = 480, width: int = 640) -> list[np.ndarray]:

@@ -45,9 +45,9 @@ def predictor_for(flags: PairFlags) -> Predictor:
     if flags.config not in ("tiny", *SHAPES):
         raise ValueError(f"--config {flags.config!r}: there is no such model; choose from tiny, {', '.join(SHAPES)}")
     device = ("cuda" if torch.cuda.is_available() else "cpu") if flags.device == "auto" else flags.device
-    model, processor = build(flags.config)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[flags.precision]
-    return Predictor(model.to(device, dtype), processor, name=flags.config)
+    model, processor = build(flags.config, device=device, dtype=dtype)
+    return Predictor(model, processor, name=flags.config)
 
 
 @torch.inference_mode()

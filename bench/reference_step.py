@@ -18,6 +18,7 @@ from lisa.plan import Plan
 from lisa.processing import Batch
 from lisa.seg import seg_positions
 from lisa.tokenization import IGNORE_INDEX
+from lisa.trainable import recompute_activations
 from sam_bridge import Embeddings, decode_masks, encode_images
 from sam_bridge.attention import use_fast_attention, use_package_attention
 
@@ -66,9 +67,8 @@ def _masks(model: LisaModel, batch: Batch, prompts: Tensor, plan: Plan) -> MaskO
 
 def compute_as_the_reference(model: LisaModel, on: bool) -> None:
     """Recompute activations and let SAM's encoder be the package's, or neither."""
+    recompute_activations(model.vlm, on)
     if on:
-        model.vlm.activation_checkpointing_enable({"use_reentrant": False})
         use_package_attention(model.sam.image_encoder)
     else:
-        model.vlm.activation_checkpointing_disable()
         use_fast_attention(model.sam.image_encoder)

@@ -46,7 +46,7 @@ AUXILIARY = ("dense", "iou", "ground", "look")
 PACKED = {f"packed_c{c}_t{t}": (c, t) for t in (256, 576) for c in (1, 3, 8)}
 WHOLE = ("whole_step_c3_t256", "whole_step_c3_t256_sam_cached", "whole_step_c3_t256_bf16")
 MFU = "mfu_train_step"
-PRODUCT, PRODUCTS = 2048, 5
+PRODUCT, PRODUCTS = {"cpu": 2048, "cuda": 8192}, 5
 """Side of the square matrices whose products measure the machine, and how many of them."""
 
 
@@ -54,7 +54,7 @@ PRODUCT, PRODUCTS = 2048, 5
 class Flags:
     """Ratios of a training step's speed, both sides alternating in one process."""
 
-    config: Literal["tiny", "medium", "lisa7b-layer"] = "medium"
+    config: Literal["tiny", "medium", "lisa7b-layer", "lisa7b"] = "medium"
     """Which model of bench/models.py."""
     pairs: int = 5
     """Times that each side of a ratio is measured."""
@@ -171,11 +171,12 @@ def mfu_row(name: str, flags: Flags) -> dict:
     with profile.watch(flops=True):
         side.run()
     flops = sum(profile.flops.values())
-    square = torch.randn(PRODUCT, PRODUCT, device=case.device).to(case.model.dtype)
+    side_length = PRODUCT[case.device.type]
+    square = torch.randn(side_length, side_length, device=case.device).to(case.model.dtype)
     product = Side(run=lambda: [square @ square for _ in range(PRODUCTS)])
     figures = alternate(product, side, flags.pairs, case.device)
     # How many times as long the step takes as products of as many FLOPs would.
-    as_products = flops / (PRODUCTS * 2 * PRODUCT**3)
+    as_products = flops / (PRODUCTS * 2 * side_length**3)
     return {
         "name": name,
         **figures,
@@ -183,6 +184,8 @@ def mfu_row(name: str, flags: Flags) -> dict:
         "cpu_ratio": as_products * figures["cpu_ratio"],
         "max_rel_diff": 0.0,
         "gflop": flops / 1e9,
+        "tflop_per_second": flops / statistics.median(figures["b_seconds"]) / 1e12,
+        "matmul_tflop_per_second": PRODUCTS * 2 * side_length**3 / statistics.median(figures["a_seconds"]) / 1e12,
         "gflop_by_part": {part: count / 1e9 for part, count in profile.flops.items()},
         "images_per_second": case.images / statistics.median(figures["b_seconds"]),
     }
@@ -208,15 +211,17 @@ def _row(name: str, flags: Flags, theirs: Case, ours: Case, a: Side, b: Side) ->
 @cache
 def _learner(config: str, image_tokens: int) -> tuple[LisaModel, LisaProcessor]:
     """Model and processor, with what learns in the reference."""
-    model, processor = build(config, image_tokens)
+    on_gpu = torch.cuda.is_available()
+    place = {"device": "cuda", "dtype": torch.bfloat16} if on_gpu else {}
+    model, processor = build(config, image_tokens, **place)
     if config == "tiny":
         model, processor = _tiny(processor, image_tokens)
     choose_trainable(model, processor, TrainArgs(trainable=LEARNS, lora_dropout=0.0, gradient_checkpointing=False))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at the start: nothing would reach lora_A
             torch.nn.init.normal_(parameter, std=0.02)
-    on_gpu = torch.cuda.is_available()
-    model.to("cuda" if on_gpu else "cpu", torch.bfloat16 if on_gpu else torch.float32)
+    if on_gpu:
+        model.to("cuda", torch.bfloat16)  # adapters, and the preset
     train_mode(model)
     return model, processor
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from torch import nn
+
 from lisa.arguments import TrainArgs
 from lisa.conversation import SEG
 from lisa.modeling import LisaModel
@@ -36,7 +38,17 @@ def choose_trainable(model: LisaModel, processor: LisaProcessor, args: TrainArgs
     if {"lora", "new_tokens"} & set(names):
         _insert_adapters(model, processor, args, lora="lora" in names, new_tokens="new_tokens" in names)
     if args.gradient_checkpointing:
-        model.vlm.activation_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model.vlm, True)
+
+
+def recompute_activations(vlm: nn.Module, on: bool) -> None:
+    """Whether layers forget their activations and compute them again in the backward pass."""
+    # transformers 5.23 renamed both methods, and warns at every call by the old name.
+    kind = "activation" if hasattr(vlm, "activation_checkpointing_enable") else "gradient"
+    if on:
+        getattr(vlm, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+    else:
+        getattr(vlm, f"{kind}_checkpointing_disable")()
 
 
 def train_mode(model: LisaModel) -> None:

@@ -10,6 +10,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process has a core of its own
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        default="cuda",
+        help="device of the tests marked gpu (-m gpu); cpu tries the tests themselves, where there is no GPU",
+    )
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    """The device that tests marked gpu compare with the CPU; fp32 products are exact on it."""
+    import torch
+
+    device = torch.device(request.config.getoption("--device"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        pytest.fail("this test needs a CUDA device; leave out `-m gpu`, or try the test itself with --device cpu")
+    torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """Forty rendered scenes, in the official formats."""
