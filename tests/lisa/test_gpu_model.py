@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_answers_and_masks_are_those_of_the_cpu(device, dtype, taught, lessons):
         if how == "generate":
             asked = [[replace(one, turns=one.turns[:1]) for one in group] for group in conversations]
         wanted, given = (getattr(predictor, how)(images, asked) for predictor in (taught, other))
-        for one, another in zip(sum(wanted, []), sum(given, []), strict=True):
+        for one, another in zip(chain(*wanted), chain(*given), strict=True):
             assert another.text == one.text
             assert another.masks.shape == one.masks.shape
             if one.masks.size:
