@@ -21,7 +21,6 @@ from lisa.released.checkpoint import skeleton
 from lisa.released.files import ShardWriter, replaced_folder
 from lisa.weights import dtype_of, in_dtype
 
-
 SHARD_WEIGHTS = 2**31
 """Weights in a file, at most: 4 GiB in half precision."""
 
@@ -81,7 +80,7 @@ def _check_weights(weights: dict[str, Tensor], config: LisaConfig) -> None:
     wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     if wrong:
         raise ValueError(
-            f"{len(wrong)} weights of this model are not those that its config describes ({', '.join(wrong[:3])}, ...): "
+            f"{len(wrong)} weights of this model are not those that its config describes ({', '.join(wrong[:3])} ...): "
             "a quantised model cannot be saved, save the one that it was made of; else bring model.config in line with "
             "the modules that were changed"
         )

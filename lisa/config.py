@@ -9,7 +9,6 @@ from transformers import AutoConfig, PretrainedConfig
 from lisa.conversation import TEMPLATES
 from sam_bridge.sizes import AnySize, as_size, describe
 
-
 HEADS = {
     "dense": ("dense_prompt", "dense_image"),
     "ground": ("name_image",),

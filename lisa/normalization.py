@@ -1,7 +1,7 @@
 """Losses averaged over a whole optimiser step: its micro-batches and processes together.
 
-A micro-batch averages over its own masks and words. Averaged once more over micro-batches and processes, a mask among few
-would weigh more than one among many, and one beside a micro-batch without any but half.
+A micro-batch averages over its own masks and words. Averaged once more over micro-batches and processes, a mask among
+few would weigh more than one among many, and one beside a micro-batch without any but half.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lisa.plan import Plan
     from lisa.processing import Batch, Names
 
+
 class _ReachAll(torch.autograd.Function):
     """A loss as it is, whose gradient reaches parameters that it does not depend on: 0."""
 

@@ -1,8 +1,8 @@
 """Gradients of ZeRO in one order on all processes.
 
-ZeRO fills a buffer with gradients as they arrive and averages the buffers of all processes place by place. Where a
-process has another graph than the next (a batch without [SEG] skips the mask decoder), they arrive in another order, and
-gradients of different parameters would be averaged (github.com/deepspeedai/DeepSpeed/issues/2343).
+ZeRO fills a buffer with gradients as they arrive and averages the buffers of all processes place by place. Where one
+process has another graph than the next (a batch without [SEG] skips the mask decoder), they arrive in another order,
+and gradients of different parameters would be averaged (github.com/deepspeedai/DeepSpeed/issues/2343).
 """
 
 from __future__ import annotations

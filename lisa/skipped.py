@@ -1,4 +1,4 @@
-"""Optimiser steps that are left out because their gradient is not finite: counted, and named when there are too many."""
+"""Optimiser steps left out because their gradient is not finite: counted, and named when there are too many."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ LISTED = 20
 
 
 class SkippedSteps:
-    """Counts the steps that the engine has skipped, on all ranks alike.
-
-    A step that fp16 skips to lower its loss scale is none of them, as long as the scale can be lowered.
-    """
+    """Counts the steps that the engine has skipped, on all ranks alike."""
 
     def __init__(self, args: TrainArgs, stream: SampleStream) -> None:
         self.args, self.stream = args, stream
         self.total = 0
         self.in_a_row: list[int] = []
 
-    def note(self, engine: Any, step: int) -> None:
-        """After step number `step` (1 is the first); ValueError after --max_skipped_steps in a row."""
-        if engine.was_step_applied():
+    def note(self, step: int, applied: bool, loss_scale: float = 1.0) -> None:
+        """After step number `step` (1 is the first); ValueError after --max_skipped_steps in a row.
+
+        A step that was not applied, so that fp16 may lower its loss scale, counts only where the scale is 1 already.
+        """
+        if applied:
             self.in_a_row = []
-        elif self.args.precision != "fp16" or engine.optimizer.loss_scale <= 1:
+        elif loss_scale <= 1:
             self.total += 1
             self.in_a_row.append(step)
         if len(self.in_a_row) >= self.args.max_skipped_steps:

@@ -136,7 +136,8 @@ class Trainer:
         totals = mean_over_ranks(totals, self.world)
         self._note_broken(totals["loss"])
         self.step += 1
-        self.skipped.note(self.engine, self.step)
+        loss_scale = getattr(self.engine.optimizer, "loss_scale", 1.0)  # torch's own optimisers have none
+        self.skipped.note(self.step, self.engine.was_step_applied(), loss_scale)
         return totals | self.skipped.terms(totals["loss"])
 
     def _micro_batches(self) -> Iterator[tuple[Batch, dict[str, Tensor] | None]]:

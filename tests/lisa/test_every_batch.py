@@ -40,12 +40,12 @@ def test_every_batch_gives_the_same_parameters_a_gradient(weights, sam):
         assert all(value.isfinite() for value in terms.values()), (stage, kind)
 
 
-@pytest.mark.parametrize("frozen", ["lora", "projector", "sam"])
-def test_what_is_frozen_gets_none(frozen):
+@pytest.mark.parametrize("part", ["text_hidden_fcs", "projector", "sam"])
+def test_what_is_frozen_gets_none(part):
     model, processor = small_lisa()
+    parts = model.backbone.parts() | {"text_hidden_fcs": model.text_hidden_fcs, "sam": model.sam}
     model.requires_grad_(False)
-    learning = {"lora": model.text_hidden_fcs, "projector": model.backbone.parts()["projector"], "sam": model.sam}[frozen]
-    learning.requires_grad_(True)
+    parts[part].requires_grad_(True)
     for kind in KINDS:
         model.zero_grad()
         model(batch_of(processor, kind))["loss"].backward()

@@ -25,7 +25,7 @@ def train_all(argv: list[str]) -> None:
             samples = 2 // count // micro_batches
             trainer = run(own, zero_stage=stage, batch_size=samples, grad_accumulation_steps=micro_batches)
             trainer.engine.destroy()
-            state = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items() if "lm_head" not in name}
+            state = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
             save_file(state, own / "weights.safetensors")
 
 
@@ -39,10 +39,11 @@ def runs(tmp_path_factory):
         for stage in STAGES:
             own = folder / f"{stage}_0"
             lines = (own / "run" / "metrics.jsonl").read_text().splitlines()
-            found[count, micro_batches, stage] = load_file(own / "weights.safetensors"), list(map(json.loads, lines))
+            key = count, micro_batches, stage
+            found[key] = load_file(own / "weights.safetensors"), list(map(json.loads, lines))
             for other in range(1, count):
                 weights = load_file(folder / f"{stage}_{other}" / "weights.safetensors")
-                assert all(torch.equal(weights[name], own) for name, own in found[count, micro_batches, stage][0].items())
+                assert all(torch.equal(weights[name], tensor) for name, tensor in found[key][0].items())
     return found
 
 
