@@ -26,7 +26,7 @@ def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
         "gradient_accumulation_steps": args.grad_accumulation_steps,
         "gradient_clipping": args.clip,
         "steps_per_print": 10**9,
-        "bf16": {"enabled": args.precision == "bf16"},
+        "bf16": {"enabled": args.precision == "bf16", "check_grad_overflow": True},
         "fp16": {"enabled": args.precision == "fp16"},
         "zero_optimization": {
             "stage": args.zero_stage,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from mixed_batches import run
+from mixed_batches import run, trainer_of
 from safetensors.torch import load_file, save_file
 
 from lisa.processes import together
@@ -27,6 +28,23 @@ def train_all(argv: list[str]) -> None:
             trainer.engine.destroy()
             state = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
             save_file(state, own / "weights.safetensors")
+            if count > 1:
+                (own / "skipped.json").write_text(json.dumps(skip_one(own / "broken", stage)))
+
+
+def skip_one(folder: Path, stage: int) -> dict:
+    """A run in which the last rank alone has a gradient that is not finite, once; what this rank knows of it."""
+    trainer = trainer_of(folder, zero_stage=stage)
+    last, passes = dist.get_rank() == trainer.world - 1, iter(range(9))
+
+    def spoil(gradient):
+        return gradient * float("nan") if next(passes) == 2 and last else gradient
+
+    trainer.model.text_hidden_fcs[0][0].bias.register_hook(spoil)
+    trainer.run_until(4, trainer.args.stages[0])
+    trainer.engine.destroy()
+    weights = [parameter.detach().double().sum().item() for parameter in trainer.model.parameters()]
+    return {"skipped": trainer.skipped.total, "in_a_row": trainer.skipped.in_a_row, "weights": weights}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +62,15 @@ def runs(tmp_path_factory):
             for other in range(1, count):
                 weights = load_file(folder / f"{stage}_{other}" / "weights.safetensors")
                 assert all(torch.equal(weights[name], tensor) for name, tensor in found[key][0].items())
+                assert_both_skipped_one(folder, stage)
     return found
+
+
+def assert_both_skipped_one(folder: Path, stage: int) -> None:
+    seen = [json.loads((folder / f"{stage}_{rank}" / "skipped.json").read_text()) for rank in (0, 1)]
+    assert seen[0] == seen[1]
+    assert (seen[0]["skipped"], seen[0]["in_a_row"]) == (1, [])
+    assert all(map(math.isfinite, seen[0]["weights"]))
 
 
 @pytest.mark.parametrize("stage", STAGES)
