@@ -201,6 +201,11 @@ class TrainArgs:
         return self.log_base_dir / self.exp_name
 
     @property
+    def text_notes(self) -> Path:
+        """What was done with texts of official data that the model cannot read (see `datasets.texts`)."""
+        return self.run_dir / "text_notes.jsonl"
+
+    @property
     def total_steps(self) -> int:
         """Optimiser steps of all stages."""
         return self.vision_steps + self.grounding_steps + self.epochs * self.steps_per_epoch
@@ -226,6 +231,31 @@ class TrainArgs:
         if self.trainable == "all":
             return list(PARTS[2:])
         return [name for name in self.trainable.split(",") if name]
+
+    def summary(self) -> str:
+        """What is going to run, in a few lines, with the values that flags and model lead to."""
+        origin = "built from nothing" if self.starts_from_nothing else "pretrained"
+        lines = [
+            f"{self.version}, {origin}: template {self.conv_type}, at most {self.model_max_length} tokens, "
+            f"[SEG] read {self.seg_state}, precision {self.precision}"
+        ]
+        if self.eval_only:
+            return lines[0]
+        steps = ", ".join(f"{stage.last - stage.first} {stage.name}" for stage in self.stages)
+        images = self.batch_size * self.grad_accumulation_steps
+        lines.append(f"{self.total_steps} optimiser steps ({steps}) of {images} images per process, in {self.run_dir}")
+        if self.starts_from_nothing and self.dataset == "own":
+            lines.append(
+                f"note: {self.version} knows nothing before it learns from your data; --version models/tiny goes on "
+                "from a small trained model"
+            )
+        shortest = min(stage.last - stage.first for stage in self.stages)
+        if shortest < self.warmup_steps:
+            lines.append(
+                f"note: a stage of {shortest} steps ends within --warmup_steps {self.warmup_steps}, before the rate is "
+                "--lr; give fewer"
+            )
+        return "\n".join(lines)
 
 
 TINY = TrainArgs(
