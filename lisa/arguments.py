@@ -249,6 +249,10 @@ class TrainArgs:
                 f"note: {self.version} knows nothing before it learns from your data; --version models/tiny goes on "
                 "from a small trained model"
             )
+            if not self.vision_steps:
+                lines.append(
+                    "note: no mask of your data has a name, from which the stage vision would learn: it is left out"
+                )
         shortest = min(stage.last - stage.first for stage in self.stages)
         if shortest < self.warmup_steps:
             lines.append(
@@ -354,16 +358,28 @@ def _version_in(words: Sequence[str]) -> str:
 
 
 def _shortened(args: TrainArgs, preset: TrainArgs, given: frozenset[str]) -> TrainArgs:
-    """A run that is shorter than the preset's has shorter first stages, in proportion, unless the flags say how long."""
-    share = args.epochs * args.steps_per_epoch / (preset.epochs * preset.steps_per_epoch)
-    if not 0 < share < 1:
-        return args
+    """First stages of a preset that fit the run: shorter in proportion, unless the flags say how long they are."""
+    share = min(1.0, args.epochs * args.steps_per_epoch / (preset.epochs * preset.steps_per_epoch))
     steps = {
         name: max(1, round(share * getattr(preset, name)))
         for name in ("vision_steps", "grounding_steps")
-        if getattr(preset, name) and name not in given
+        if getattr(preset, name) and name not in given and share > 0
     }
+    if "vision_steps" in steps and args.dataset == "own" and not _names_in(args.own_data):
+        steps["vision_steps"] = 0  # this stage learns from the names of masks
     return replace(args, **steps)
+
+
+def _names_in(own_data: str) -> bool:
+    """Whether masks of own data may have names; only json lines can lack them."""
+    for source in own_data.split("||"):
+        path = Path(source.partition("|")[0]).expanduser()
+        if path.suffix.lower() != ".jsonl" or not path.is_file():
+            return True
+        with path.open("rb") as lines:
+            if any(b'"names"' in line for line in lines):
+                return True
+    return False
 
 
 def _on_a_gpu(preset: TrainArgs) -> TrainArgs:
