@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 
 from datasets.images import image_size
 from datasets.own.records import OwnPictures, Said
-from datasets.templates import (
-    ANSWERS,
-    IMAGE_LINE,
-    NAMED_ANSWERS,
-    SHORT_QUESTIONS,
-    VALIDATION_ANSWER,
-    validation_question,
-)
+from datasets.templates import VALIDATION_ANSWER, longest_request, validation_question
 from lisa.conversation import Conversation
 
 if TYPE_CHECKING:
@@ -54,9 +47,7 @@ def _in_training(said: Said) -> Conversation:
     """A conversation word by word; a name in the longest sentences that may ask for it."""
     if isinstance(said.text, Conversation):
         return said.text
-    question = max(SHORT_QUESTIONS, key=len).format(phrase=said.text.lower())
-    answer = max((*ANSWERS, *(named.format(name=said.text) for named in NAMED_ANSWERS)), key=len)
-    return Conversation.of(IMAGE_LINE + question, answer)
+    return Conversation.of(*longest_request(said.text))
 
 
 def _in_validation(said: Said) -> Conversation:
