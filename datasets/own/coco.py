@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets.files import field, inside, open_json
 from datasets.index import RecordIndex
 from datasets.masks import parse_segmentation
-from datasets.own.records import Asked, OwnPicture, naming
+from datasets.own.records import Asked, OwnPicture, Said, naming
 from datasets.own.regions import Shapes, check_size
 from datasets.templates import check_text
 
@@ -56,6 +56,13 @@ class CocoInstances:
             ),
             ignore=(),
         )
+
+    def said(self) -> Iterator[Said]:
+        """The categories of every image."""
+        for index, record in enumerate(self._records):
+            for name in dict.fromkeys(name for _, name, _ in record["annotations"]):
+                where = f"{self._source}: image {record['id']}: category {name!r:.60}"
+                yield Said(where=where, index=index, text=name)
 
 
 def _category_names(content: Any, source: Path) -> dict[Id, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +15,7 @@ from PIL import Image
 from datasets.files import field, inside, open_json
 from datasets.images import image_size
 from datasets.masks import Part, parse_polygon, parse_run_lengths
-from datasets.own.records import Asked, OwnPicture, naming
+from datasets.own.records import Asked, OwnPicture, Said, naming
 from datasets.own.regions import Shapes, check_size
 from datasets.templates import check_text
 
@@ -35,7 +35,9 @@ class LabelMe:
         """Check every json file; pictures are where `imagePath` says, or under its last name in `images`."""
         self._folder, self._images = folder, images
         sources = sorted(folder.glob("*.json"))
-        self._sources = [source for source in sources if self._read(source).asked]
+        labels = {source: tuple(asked.names[0] for asked in self._read(source).asked) for source in sources}
+        self._labels = {source: names for source, names in labels.items() if names}
+        self._sources = list(self._labels)
         if not self._sources:
             raise ValueError(f"{folder}: none of its {len(sources)} json files has a shape to ask for; label something")
 
@@ -44,6 +46,12 @@ class LabelMe:
 
     def __getitem__(self, index: int) -> OwnPicture:
         return self._read(self._sources[index])
+
+    def said(self) -> Iterator[Said]:
+        """The labels of every image."""
+        for index, (source, labels) in enumerate(self._labels.items()):
+            for label in labels:
+                yield Said(where=f"{source}: label {label!r:.60}", index=index, text=label)
 
     def _read(self, source: Path) -> OwnPicture:
         return read_labelme(open_json(source), source, self._images)

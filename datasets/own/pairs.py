@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from datasets.files import open_json
 from datasets.images import read_label_map
-from datasets.own.records import PICTURES, Asked, OwnPicture, naming
+from datasets.own.records import PICTURES, Asked, OwnPicture, Said, naming
 from datasets.own.regions import Labelled, MaskFile, check_mask_file
 from datasets.templates import check_text
 
@@ -45,6 +46,15 @@ class PairedMasks:
         else:
             asked, ignore = _ask_for_classes(mask, self._classes)
         return OwnPicture(path=picture, image_id=picture.stem, asked=tuple(asked), ignore=ignore)
+
+    def said(self) -> Iterator[Said]:
+        """Every name once, and the longest of them for each other image: which classes are in it is not read."""
+        names = [self._name] if self._classes is None else list(self._classes)
+        for name in names:
+            yield Said(where=f"{self._masks}: class {name!r:.60}", index=0, text=name)
+        longest = max(names, key=len)
+        for index in range(1, len(self)):
+            yield Said(where=f"{self._pairs[index][0]}: class {longest!r:.60}", index=index, text=longest)
 
 
 def _ask_for_classes(path: Path, classes: dict[str, tuple[int, ...]]) -> tuple[list[Asked], tuple[Labelled, ...]]:
