@@ -17,7 +17,8 @@ ce_loss_weight bce_loss_weight dice_loss_weight dense_loss_weight iou_loss_weigh
 look_loss_weight
 mask_loss_size
 epochs steps_per_epoch vision_steps grounding_steps processes batch_size grad_accumulation_steps
-optimizer lr muon_lr warmup_steps beta1 beta2 weight_decay clip precision zero_stage packing
+optimizer lr muon_lr warmup_steps beta1 beta2 weight_decay clip loss_normalization max_skipped_steps
+precision zero_stage packing
 exp_name log_base_dir seed resume overwrite save_every eval_every no_eval eval_only val_batch_size val_limit
 print_freq profile save_dtype local_rank
 """
