@@ -89,7 +89,7 @@ def test_validation_sets_of_own_data_are_checked_as_they_are_asked(reader, proce
     write, _ = OWN[reader]
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     validation = open_validation(tmp_path, f"own|{write(tmp_path)}")
-    with pytest.raises(ValueError, match="problems?"):
+    with pytest.raises(ValueError, match=r"the conversation has \d+ tokens"):
         check_texts(processor, tmp_path / "notes.jsonl", [validation])
 
 
@@ -121,10 +121,9 @@ def test_flaws_of_official_texts_stop_nothing_and_are_counted(processor, mixture
     assert not readable.masks.any()  # the full mask was that of the question that is too long
     processor([readable.image], [readable.conversations], masks=[readable.masks], ignore=[readable.ignore])
     mixture.readable(sample)  # told once
-    assert TextNotes(tmp_path / "notes.jsonl").summary() == [
-        f"note: refcoco|unc|train: 1 conversations were left out ({tmp_path / 'notes.jsonl'})",
-        f"note: refcoco|unc|train: 1 conversations were written with a blank in a control word ({tmp_path / 'notes.jsonl'})",
-    ]
+    left_out, escaped = TextNotes(tmp_path / "notes.jsonl").summary()
+    assert left_out == f"note: refcoco|unc|train: 1 conversations were left out ({tmp_path / 'notes.jsonl'})"
+    assert escaped.startswith("note: refcoco|unc|train: 1 conversations were written with a blank in a control word")
 
 
 def test_an_image_with_nothing_to_read_is_drawn_anew(processor, mixture, tmp_path, monkeypatch):
@@ -170,7 +169,5 @@ def test_too_little_room_for_any_question_is_told_at_the_start(processor, mixtur
     config = processor.config
     short = type(config).from_dict(config.to_dict() | {"model_max_length": 70})
     reader = LisaProcessor(short, processor.tokenizer, processor.image_processor)
-    with pytest.raises(
-        ValueError, match=r"--model_max_length 70: an image of 640 x 480 pixels and the template leave no"
-    ):
+    with pytest.raises(ValueError, match=r"--model_max_length 70: an image of 640 x 480 pixels and the template"):
         check_texts(reader, tmp_path / "notes.jsonl", [], mixture)
