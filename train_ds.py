@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> dict:
         train(args, model, processor, mixture, validation_sets)
     if not is_first():
         return {}
+    tell_text_notes(args)
     from lisa import load
 
     trained = load(args.run_dir / "model")
