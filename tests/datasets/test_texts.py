@@ -185,7 +185,7 @@ def test_a_run_is_refused_before_its_first_step(tmp_path):
     own = ["--dataset", "own", "--own_data", write_jsonl(tmp_path), "--log_base_dir", str(tmp_path / "runs")]
     with pytest.raises(ValueError, match=r"(?s)3 problems.*line 2: .*line 3: .*line 5: "):
         train_ds.main([*SHORT, *own])
-    assert not list((tmp_path / "runs").rglob("metrics.jsonl"))
+    assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]  # the next try may have its name
 
 
 def test_flaws_of_official_data_do_not_end_a_run(minidata, tmp_path, capsys):
@@ -197,7 +197,8 @@ def test_flaws_of_official_data_do_not_end_a_run(minidata, tmp_path, capsys):
     records[0]["conversations"][0]["value"] += LONG
     source.write_text(json.dumps(records))
     flags = ["--dataset", "vqa", "--dataset_dir", str(tree), "--log_base_dir", str(tmp_path), "--exp_name", "run"]
-    train_ds.main([*SHORT, *flags, "--steps_per_epoch", "6", "--index_dir", str(tmp_path / "index")])
+    preset = ["--version", "tiny", "--vision_steps", "0", "--grounding_steps", "0", "--processes", "1"]
+    train_ds.main([*SHORT[2:], *preset, *flags, "--steps_per_epoch", "6", "--index_dir", str(tmp_path / "index")])
     assert (tmp_path / "run" / "metrics.jsonl").is_file()
     assert "note: llava_instruct_150k:" in capsys.readouterr().out
     done = {json.loads(line)["done"] for line in (tmp_path / "run" / "text_notes.jsonl").read_text().splitlines()}
