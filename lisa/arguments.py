@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -367,7 +368,18 @@ def _shortened(args: TrainArgs, preset: TrainArgs, given: frozenset[str]) -> Tra
     }
     if "vision_steps" in steps and args.dataset == "own" and not _names_in(args.own_data):
         steps["vision_steps"] = 0  # this stage learns from the names of masks
+    if args.resume:
+        steps |= _recorded(args.run_dir / "flags.json", steps)
     return replace(args, **steps)
+
+
+def _recorded(flags: Path, names: Iterable[str]) -> dict[str, int]:
+    """The numbers of a run that is continued: its first stages stay as they were, however long it is to be now."""
+    try:
+        record = json.loads(flags.read_text(encoding="utf-8"))
+        return {name: int(record[name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError):  # what is wrong with it is told where the run is continued
+        return {}
 
 
 def _names_in(own_data: str) -> bool:
