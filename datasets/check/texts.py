@@ -38,8 +38,8 @@ class Texts:
             if flaw is None:
                 continue
             what, _ = split_message(flaw.what, file, record)
-            kind = "unreadable text" if flaw.stops else "long text"
-            mend = (
-                "training escapes control words and leaves out what is too long" if flaw.stops else "its end is cut off"
-            )
-            problems.note(kind, file, record, what, mend)
+            if flaw.stops:
+                mend = "training escapes control words, and leaves out what is too long"
+                problems.note("unreadable text", file, record, what, mend)
+            else:
+                problems.note("long text", file, record, what, "training cuts its end off")

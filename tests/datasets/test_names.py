@@ -30,7 +30,7 @@ def test_the_preset_has_no_problem_before_its_world_is_rendered():
     [
         (
             {"dataset": "foo||vqa", "sample_rates": "1,1"},
-            "--dataset: no family of datasets is called 'foo'; known: sem_seg, refer_seg, vqa",
+            "--dataset: no family of datasets is called 'foo'; known: sem",
         ),
         ({"dataset": "vqa||vqa", "sample_rates": "1,1"}, "--dataset names a family twice: vqa||vqa"),
         ({"sample_rates": "9,3"}, "--sample_rates has 2 numbers for 4 families"),

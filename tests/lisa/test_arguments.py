@@ -203,6 +203,19 @@ def test_a_short_run_has_short_first_stages(argv, steps):
     assert f"{sum(steps)} optimiser steps" in args.summary()
 
 
+@pytest.mark.parametrize(
+    ("record", "steps"),
+    [('{"vision_steps": "4", "grounding_steps": 2}', (4, 2)), ("{", (7, 4)), ("[]", (7, 4)), ('{"lr": "1"}', (7, 4))],
+)
+def test_a_longer_continuation_keeps_the_first_stages_as_they_were(record, steps, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "flags.json").write_text(record)
+    longer = ["--log_base_dir", str(tmp_path), "--epochs", "2", "--steps_per_epoch", "5", "--resume"]
+    args = parse(longer)
+    assert (args.vision_steps, args.grounding_steps) == steps
+    assert parse([*longer, "--vision_steps", "9"]).vision_steps == 9
+
+
 def test_own_data_without_names_skips_the_stage_that_learns_from_them(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"image": "a.png"}\n')
     own = ["--dataset", "own", "--own_data", str(tmp_path / "a.jsonl"), "--epochs", "1", "--steps_per_epoch", "5"]
