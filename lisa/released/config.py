@@ -7,9 +7,10 @@ from pathlib import Path
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerBase
 
 from lisa.config import LisaConfig
+from lisa.config_check import COUNT, INDEX, MOST_LAYERS, NUMBER, RECORD, SWITCH, TEXT, Rule, broken_rules
 from lisa.conversation import SEG
-from lisa.released.files import read_json
-from sam_bridge import SAM_PRESETS, SamSize
+from lisa.json_files import read_json
+from sam_bridge import SAM_PRESETS, SamSize, as_size
 
 SELECTED = {"patch": "default", "cls_patch": "full"}
 """LLaVA's name for which of CLIP's tokens are used, and transformers'."""
@@ -67,10 +68,38 @@ _SAM_KEYS = {
 }
 
 
+_ALL = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+_OPTIONAL: dict[str, Rule] = {
+    **dict.fromkeys(("num_key_value_heads", "max_position_embeddings", "vocab_size", "head_dim"), COUNT),
+    **dict.fromkeys(_TOKEN_KEYS, INDEX),
+    **dict.fromkeys(("rms_norm_eps", "rope_theta", "initializer_range"), NUMBER),
+    **dict.fromkeys(("attention_bias", "mlp_bias", "mm_use_im_start_end"), SWITCH),
+    **dict.fromkeys(("hidden_act", "vision_tower", "mm_vision_tower", "mm_vision_select_feature"), TEXT),
+    "mm_vision_select_layer": (lambda value: isinstance(value, int), "a whole number"),
+    "rope_scaling": RECORD,
+}
+
+
+def check_raw(path: Path, raw: dict) -> None:
+    """ValueError tells everything in a released config.json that cannot be; `vocab_size` may be missing.
+
+    What the others are cannot be seen in the weights, or not without a guess.
+    """
+    given = {name: value for name, value in raw.items() if value is not None}
+    problems = [f"it lacks {name}" for name in _ALL if name not in given]
+    problems += broken_rules(given, dict.fromkeys(_ALL, COUNT) | _OPTIONAL)
+    layers = given.get("num_hidden_layers")
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        problems.append(f"num_hidden_layers is {layers}; it must be {MOST_LAYERS} at most")
+    if problems:
+        raise ValueError(f"{path}: {'; '.join(problems)}; copy it again, or mend it by hand")
+
+
 def is_lisa(raw: dict) -> bool:
     """Whether a config.json is a released LISA's."""
+    named = raw.get("architectures")
     return "text_config" not in raw and (
-        "train_mask_decoder" in raw or "LISAForCausalLM" in (raw.get("architectures") or [])
+        "train_mask_decoder" in raw or (isinstance(named, list) and "LISAForCausalLM" in named)
     )
 
 
@@ -153,7 +182,10 @@ def read_sam_size(path: Path) -> SamSize:
     missing = [name for name in _SAM_KEYS.values() if name not in raw]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
-    return SamSize(**{ours: raw[name] for ours, name in _SAM_KEYS.items()})
+    try:
+        return as_size({ours: raw[name] for ours, name in _SAM_KEYS.items()})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def sam_config(size: SamSize) -> dict:

@@ -52,10 +52,15 @@ class Survey:
         """Every pair of matrices must be whole and fit the weight that it adapts."""
         for target, pair in self.lora.items():
             weight = self.weights.get(target)
-            if pair.keys() != {"A", "B"} or weight is None or pair["B"].shape[:1] + pair["A"].shape[1:] != weight.shape:
+            if pair.keys() != {"A", "B"} or weight is None or not _adapts(pair["A"], pair["B"], weight):
                 shapes = {name: tuple(matrix.shape) for name, matrix in pair.items()}
                 raise ValueError(f"{source}: the LoRA matrices {shapes} do not fit {target}; is the checkpoint whole?")
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights whose names begin with `prefix`, without it."""
         return {name.removeprefix(prefix): w for name, w in self.weights.items() if name.startswith(prefix)}
+
+
+def _adapts(a: Tensor, b: Tensor, weight: Tensor) -> bool:
+    """Whether B A, of some rank, has the shape of the weight."""
+    return a.dim() == b.dim() == 2 and b.shape[1] == a.shape[0] > 0 and (b.shape[0], a.shape[1]) == weight.shape

@@ -256,6 +256,6 @@ def test_a_damaged_folder_of_ours_is_refused_by_name_too(small, tmp_path):
     del weights["text_hidden_fcs.0.2.bias"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
-        ValueError, match=r"does not hold the model of its config: missing keys: text_hidden_fcs.0.2.bias"
+        ValueError, match=r"does not fit the model of its config: 1 keys missing \['text_hidden_fcs.0.2.bias'\]"
     ):
         load(tmp_path, device="cpu")
