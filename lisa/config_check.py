@@ -34,7 +34,7 @@ def one_of(*allowed: str) -> Rule:
 
 INDEX: Rule = (is_whole, "a whole number of 0 or more")
 COUNT: Rule = (lambda value: is_whole(value, 1), "a whole number of 1 or more")
-NUMBER: Rule = (is_number, "a number")
+FRACTION: Rule = (lambda value: isinstance(value, float) and math.isfinite(value) and value > 0, "a fraction above 0")
 TEXT: Rule = (lambda value: isinstance(value, str), "a text")
 _WEIGHT: Rule = (lambda value: is_number(value) and value >= 0, "a number of 0 or more")
 SWITCH: Rule = (lambda value: isinstance(value, bool), "true or false")
@@ -151,11 +151,16 @@ def _vlm_problems(raw: dict[str, Any], seg_token_id: Any) -> Iterator[str]:
         yield "vlm_config.vision_config lacks the number of attention heads"
 
 
+def is_layer(chosen: int, layers: int) -> bool:
+    """Whether a vision tower of so many layers has a state of that number: 0 is before the first, -1 after the last."""
+    return -layers - 1 <= chosen <= layers
+
+
 def _feature_layer_problems(raw: dict[str, Any], layers: Any) -> Iterator[str]:
     """A LLaVA's image tokens are the states after one layer of its vision tower, or after several."""
     chosen = raw.get("vision_feature_layer", -1)
     for layer in chosen if isinstance(chosen, list) else [chosen]:
-        if is_whole(layers, 1) and isinstance(layer, int) and not -layers - 1 <= layer <= layers:
+        if is_whole(layers, 1) and isinstance(layer, int) and not is_layer(layer, layers):
             yield f"vlm_config.vision_feature_layer is {layer}, but the vision tower has {layers} layers"
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig
 
 from lisa.config import LisaConfig
+from lisa.config_check import COUNT, broken_rules
 from lisa.foreign_errors import refused
 from lisa.image_processor import check_pixels, open_image_processor
 from lisa.json_files import read_json
@@ -163,8 +164,10 @@ class Released:
                 f"the tokenizer in {self.home} has {len(tokenizer)} tokens, but the model has embeddings for "
                 f"{vocabulary}: the files do not belong together; copy the whole checkpoint again"
             )
+        with refused(f"{self.home / 'config.json'} cannot be used", "copy it again, or mend it by hand"):
+            vlm = vlm_config(self.raw, vision, layers, vocabulary, tokenizer.pad_token_id)
         return LisaConfig(
-            vlm_config=vlm_config(self.raw, vision, layers, vocabulary, tokenizer.pad_token_id),
+            vlm_config=vlm,
             sam=find_sam_size(self.options.sam, self.path, self.survey.part("sam.")),
             seg_token_id=seg_id(tokenizer, self.home),
             seg_state="before",
@@ -199,7 +202,11 @@ def read_tower_config(folder: Path) -> CLIPVisionConfig:
     with refused(f"{folder / 'config.json'} cannot be used as that of a CLIP vision tower", "copy it again"):
         if raw.get("model_type") not in ("clip", "clip_vision_model"):
             raise ValueError(f"its model_type is {raw.get('model_type')!r}")
-        return CLIPVisionConfig.from_pretrained(folder)
+        config = CLIPVisionConfig.from_pretrained(folder)
+        counts = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+        if problems := broken_rules(vars(config), dict.fromkeys(counts, COUNT)):
+            raise ValueError("; ".join(problems))
+        return config
 
 
 def skeleton(config: LisaConfig) -> LisaModel:

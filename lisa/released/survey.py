@@ -44,7 +44,10 @@ class Survey:
                 if isinstance(name, LoraName):
                     self.lora.setdefault(name.target, {})[name.matrix] = tensor.clone()
                 elif name is not None and name in self.weights:
-                    raise ValueError(f"{source.path} holds {stored}, which another file of the checkpoint holds too")
+                    raise ValueError(
+                        f"{source.path} holds {stored}, which another file of the checkpoint holds too; "
+                        "keep the one that belongs to it"
+                    )
                 elif name is not None:
                     self.weights[name] = torch.empty_like(tensor, device="meta")
 

@@ -37,7 +37,7 @@ def read_tokenizer(folder: Path) -> ReleasedTokenizer:
     path = folder / "tokenizer.model"
     pieces = read_pieces(path)
     settings = _read(folder / "tokenizer_config.json")
-    more = _read(folder / "special_tokens_map.json")
+    more, added = _read(folder / "special_tokens_map.json"), _read(folder / "added_tokens.json")
     with refused(
         f"the JSON files around {path} (tokenizer_config, special_tokens_map, added_tokens) do not hold what a "
         "tokenizer needs",
@@ -45,7 +45,7 @@ def read_tokenizer(folder: Path) -> ReleasedTokenizer:
     ):
         names = _DEFAULTS | _special(settings) | _special(more)
         names.setdefault("pad_token", names["unk_token"])
-        listed = _added(folder, settings)
+        listed = _added(added, settings)
         # Numbers like 1e30 mean that there is no limit.
         longest = min(int(settings.get("model_max_length") or 512), 1_000_000)
     backend = build_tokenizer(pieces)
@@ -107,10 +107,10 @@ def _special(content: dict) -> dict[str, str]:
     return texts
 
 
-def _added(folder: Path, settings: dict) -> list[tuple[int, str]]:
+def _added(added: dict, settings: dict) -> list[tuple[int, str]]:
     """(id, token) of every added token, by id, from either of the two files that may list them."""
     decoder = settings.get("added_tokens_decoder", {})
-    listed = {token["content"]: int(number) for number, token in decoder.items()} | _read(folder / "added_tokens.json")
+    listed = {token["content"]: int(number) for number, token in decoder.items()} | added
     if wrong := {token: number for token, number in listed.items() if not isinstance(number, int) or number < 0}:
         raise ValueError(f"{wrong} are no ids of tokens")
     return sorted((number, token) for token, number in listed.items())
