@@ -51,9 +51,12 @@ def own_weight_files(folder: Path) -> list[Path]:
         )
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
-    files = [folder / name for name in listed_files(folder / f"{WEIGHTS}.index.json")]
+    index = folder / f"{WEIGHTS}.index.json"
+    files = [folder / name for name in listed_files(index)]
+    if not isinstance(read_json(index).get("metadata"), dict):
+        raise ValueError(f"{index} has no metadata, which transformers looks for; {_MEND}")
     if lost := [file.name for file in files if not file.is_file()]:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(lost)}, which {WEIGHTS}.index.json lists; {_MEND}")
+        raise FileNotFoundError(f"{folder} lacks {', '.join(lost)}, which {index.name} lists; {_MEND}")
     return files
 
 
