@@ -14,8 +14,8 @@ from lisa.conversation import SEG
 from lisa.foreign_errors import refused
 from lisa.image_processor import check_pixels, open_image_processor
 from lisa.json_files import read_json
+from lisa.modeling import LisaModel
 from lisa.processing import SENTENCEPIECE, LisaProcessor
-from lisa.released.checkpoint import skeleton
 from lisa.released.files import listed_files
 from lisa.tokenization import IM_END, IM_START
 from lisa.weights import check_finite
@@ -84,8 +84,8 @@ def check_weights(
 
 def _wanted(folder: Path, config: LisaConfig, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights of the config's model, on the meta device; of those that are tied, the ones that are stored."""
-    with refused(f"{folder / 'config.json'} describes a model that cannot be built"):
-        model = skeleton(config)
+    with refused(f"{folder / 'config.json'} describes a model that cannot be built"), torch.device("meta"):
+        model = LisaModel(config)
         model.tie_weights()
     named: dict[int, list[str]] = {}
     weights = model.state_dict(keep_vars=True)

@@ -49,20 +49,20 @@ def test_every_damage_is_told_in_a_sentence(folder, damage):
     assert str(folder) in str(error.value)
 
 
-def images(folder: Path) -> Path:
-    """A folder with one image and a file with a question."""
+def images(folder: Path) -> list[str]:
+    """A folder with one image, and a file with a question, as flags."""
     made = folder.parent / "images"
     made.mkdir()
     shutil.copy(IMAGE, made / "a.jpg")
-    (made / "p.txt").write_text("Where?")
-    return made
+    (made / "prompts.txt").write_text("Where?")
+    return [str(made), "--prompts", str(made / "prompts.txt")]
 
 
 # Commands and scripts that load a folder.
 DOORS = {
     "lisa ask": lambda folder: command(["ask", IMAGE, "Where?", "--model", str(folder), "--device", "cpu"]),
     "lisa annotate": lambda folder: command(
-        ["annotate", str(images(folder)), "--prompts", str(folder.parent / "images" / "p.txt"), "--model", str(folder)]
+        ["annotate", *images(folder), "--out", str(folder.parent / "o"), "--model", str(folder)]
     ),
     "lisa serve": lambda folder: command(["serve", "--model", str(folder), "--device", "cpu", "--port", "0"]),
     "chat.py": lambda folder: chat.main(["--image", IMAGE, "--prompt", "Where?", "--model", str(folder)]),

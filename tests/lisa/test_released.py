@@ -271,10 +271,7 @@ WRONG = {
     "no hidden_size": (fields(hidden_size=None), r"config\.json: it lacks hidden_size"),
     "no heads": (fields(num_attention_heads=None), "it lacks num_attention_heads"),
     "heads of text": (fields(num_attention_heads="4"), "num_attention_heads is '4'; it must be a whole number"),
-    "too many heads": (
-        fields(num_attention_heads=3, num_key_value_heads=3),
-        "not a multiple of the number of attention heads",
-    ),
+    "too many heads": (fields(num_attention_heads=5), "not a multiple of the number of attention heads"),
     "too many layers": (fields(num_hidden_layers=10**7), "num_hidden_layers is 10000000; it must be 1000 at most"),
     "two at once": (fields(hidden_size=0, vocab_size="a"), "hidden_size is 0; .*vocab_size is 'a'"),
     "another vocabulary": (fields(vocab_size=1010), r"2 of another shape \['vlm.lm_head.weight \(1003, 64\)"),
