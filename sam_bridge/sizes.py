@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
+
+from sam_bridge.size_check import build_size, require_positive
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 """Mean of ImageNet's red, green and blue in 0..255, which SAM subtracts."""
@@ -47,7 +49,7 @@ class SamSize:
     def __post_init__(self) -> None:
         object.__setattr__(self, "global_blocks", tuple(self.global_blocks))
         object.__setattr__(self, "stem_widths", tuple(self.stem_widths))
-        _require_positive(self, but=("window",))
+        require_positive(self, but=("window",))
         if self.width % self.heads:
             raise ValueError(f"a SAM of width {self.width} cannot have {self.heads} heads of the same width")
         if beyond := [block for block in self.global_blocks if block >= self.depth]:
@@ -137,7 +139,7 @@ class Sam2Size:
             "conv_stages",
         ):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        _require_positive(self, but=())
+        require_positive(self, but=())
         four = ("widths", "blocks", "heads", "windows")
         if wrong := [name for name in four if len(getattr(self, name)) != 4 or min(getattr(self, name)) < 1]:
             raise ValueError(f"a SAM 2 has four stages: {', '.join(wrong)} must be four whole numbers of 1 or more")
@@ -184,63 +186,13 @@ def as_size(described: AnySize | dict[str, Any] | str) -> AnySize:
     family = given.pop("family", SamSize.family)
     if family not in list(_FAMILIES):
         raise ValueError(f"{family!r} is no kind of SAM; known are {', '.join(_FAMILIES)}")
-    return _build_size(_FAMILIES[family], given)
+    return build_size(_FAMILIES[family], given)
 
 
 def describe(size: AnySize) -> dict[str, Any]:
     """The fields of a size, for a config.json; a SAM 1 does not tell its family."""
     family = {} if size.family == SamSize.family else {"family": size.family}
     return family | asdict(size)
-
-
-def _build_size(kind: type, given: dict[str, Any]) -> AnySize:
-    """A size from JSON; ValueError tells every field that is missing, unknown or of the wrong type."""
-    known = {field.name: field for field in fields(kind)}
-    problems = [f"it lacks {name}" for name, field in known.items() if name not in given and _is_required(field)]
-    problems += [f"it has no field {name}" for name in given if name not in known]
-    problems += [
-        f"{name} is {value!r}; it must be {_KINDS[known[name].type][1]}"
-        for name, value in given.items()
-        if name in known and not _KINDS[known[name].type][0](value)
-    ]
-    if problems:
-        raise ValueError(f"the size of the SAM cannot be read: {'; '.join(problems)}")
-    return kind(**given)
-
-
-def _is_required(field: Field) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
-
-
-def _are_counts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(map(_is_count, value))
-
-
-_LARGEST = 65536
-"""No size of a SAM comes near it; what is above it is no size, and would only fill memory."""
-# By the annotation of a field: what it allows, and how that is called.
-_KINDS = {
-    "int": (_is_count, f"a whole number from 0 to {_LARGEST}"),
-    "float": (lambda value: isinstance(value, int | float) and 0 < value <= _LARGEST, "a number above 0"),
-    "bool": (lambda value: isinstance(value, bool), "true or false"),
-    "tuple[int, ...]": (_are_counts, "a list of whole numbers"),
-    "tuple[int, int]": (lambda value: _are_counts(value) and len(value) == 2, "a list of two whole numbers"),
-}
-
-
-def _require_positive(size: AnySize, *, but: tuple[str, ...]) -> None:
-    """ValueError names the whole numbers of a size that are not 1 or more."""
-    zero = [
-        f"{field.name} is {getattr(size, field.name)}"
-        for field in fields(size)
-        if field.type == "int" and field.name not in but and getattr(size, field.name) < 1
-    ]
-    if zero:
-        raise ValueError(f"the size of the SAM cannot be: {', '.join(zero)}, and must be 1 or more")
 
 
 def _released(width: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> SamSize:
