@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from lisa.config import LisaConfig
-from lisa.finite import refuse_not_finite
 from lisa.generation import Predictor
 from lisa.kept import KEPT_MODELS
+from lisa.model_folder import check_folder, own_weight_files
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from lisa.quantize import Quantization, load_quantized
 from lisa.released import holds_released, open_released, resolve
 from lisa.released.checkpoint import skeleton
 from lisa.released.files import ShardWriter, replaced_folder
-from lisa.weights import dtype_of, in_dtype
+from lisa.weights import check_finite, dtype_of, in_dtype
 
 SHARD_WEIGHTS = 2**31
 """Weights in a file, at most: 4 GiB in half precision."""
@@ -63,7 +63,7 @@ def save(model: LisaModel, processor: LisaProcessor, folder: str | Path, dtype: 
     _check_weights(weights, config)
     for tied in _tied_names(config):
         del weights[tied]
-    refuse_not_finite(weights.items(), dtype)
+    check_finite(folder, weights, dtype)
     with replaced_folder(Path(folder)) as unfinished:
         config.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
@@ -128,17 +128,8 @@ def find_model(model: str | Path) -> Path:
             f"no model folder at {model}; train one with train_ds.py (it writes runs/tiny/model), "
             f"or use one that comes with the library ({kept})"
         )
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no config.json; a LISA model folder is what train_ds.py writes to model/"
-        )
-    if holds_released(folder):
-        return folder
-    config = LisaConfig.get_config_dict(folder)[0]
-    if config.get("model_type") != LisaConfig.model_type:
-        raise ValueError(f"{folder} is a {config.get('model_type')!r} model, not a LISA model")
-    if not list(folder.glob("*.safetensors")):
-        raise FileNotFoundError(f"{folder} holds no weights (*.safetensors); copy the whole folder of the model")
+    if not holds_released(folder):
+        own_weight_files(check_folder(folder))
     return folder
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
+from lisa.config_check import check_fields
 from lisa.conversation import TEMPLATES
+from lisa.foreign_errors import reason
+from lisa.json_files import read_json
 from sam_bridge.sizes import AnySize, as_size, describe
 
 HEADS = {
@@ -95,6 +99,26 @@ class LisaConfig(PretrainedConfig):
         self.released = released
         kwargs.setdefault("tie_word_embeddings", getattr(self.vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """The config of a folder; ValueError names the file and everything in it that cannot be."""
+        path = Path(pretrained_model_name_or_path)
+        path = path / "config.json" if path.is_dir() else path
+        read_json(path)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """From the JSON of a config.json; ValueError tells everything in it that cannot be."""
+        check_fields(config_dict)
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except Exception as error:  # transformers' checks of the parts raise errors of many kinds
+            raise ValueError(reason(error)) from error
 
     @property
     def wanted_heads(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a model is made of, told from its config and tokenizer: no weight is read."""
+"""What a model is made of, told from its config, its tokenizer, and the names and shapes of its weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import nn
 
 from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
+from lisa.model_folder import check_weights
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from lisa.quantize import language_matrices
@@ -23,6 +24,8 @@ def describe(model: str | Path) -> dict:
     released = open_released(folder)
     config = released.config if released else LisaConfig.from_pretrained(folder)
     processor = released.processor if released else LisaProcessor.from_pretrained(folder)
+    if not released:
+        check_weights(folder, config, values=False)
     lisa = skeleton(config)
     if config.tie_word_embeddings:
         lisa.tie_weights()

@@ -95,9 +95,10 @@ class LisaModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> LisaModel:
         """The model in a folder or on the hub: one that `save` wrote, or a released LISA.
 
-        ValueError when weights are missing or too many: none is ever left random. A released LISA takes `dtype` and the
-        fields of `lisa.released.ReleasedOptions` only.
+        ValueError when weights are missing, too many or not finite: none is ever left random. A released LISA takes
+        `dtype` and the fields of `lisa.released.ReleasedOptions` only.
         """
+        from lisa.model_folder import check_folder, check_weights
         from lisa.released import ReleasedOptions, holds_released, open_released, resolve
 
         folder = resolve(pretrained_model_name_or_path)
@@ -106,7 +107,10 @@ class LisaModel(PreTrainedModel):
             if isinstance(dtype, str):
                 dtype = None if dtype == "auto" else getattr(torch, dtype)
             return open_released(folder, ReleasedOptions(**kwargs)).model(dtype)
-        kwargs["output_loading_info"] = True
+        config = kwargs.pop("config", None) or LisaConfig.from_pretrained(check_folder(folder))
+        dtype = kwargs.get("dtype")
+        check_weights(folder, config, dtype if isinstance(dtype, torch.dtype) else None)
+        kwargs |= {"output_loading_info": True, "config": config}
         model, report = super().from_pretrained(folder, *args, **kwargs)
         wrong = {name: sorted(map(str, keys)) for name, keys in report.items() if keys}
         if wrong:

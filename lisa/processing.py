@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoTokenizer, BaseImageProcessor, PreTrainedTokenizerBase
+from transformers import BaseImageProcessor, PreTrainedTokenizerBase
 
 from lisa.backbones import picture_reader
 from lisa.config import LisaConfig
@@ -135,20 +135,17 @@ class LisaProcessor:
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> LisaProcessor:
-        """From a folder that `save_pretrained` wrote, or from a released LISA (a folder or a hub id)."""
+        """From a folder that `save_pretrained` wrote, or from a released LISA (a folder or a hub id).
+
+        ValueError or FileNotFoundError name the file that is missing or damaged, or does not fit the others.
+        """
+        from lisa.model_folder import open_processor
         from lisa.released import open_released, resolve
 
         folder = resolve(path)
         if (released := open_released(folder)) is not None:
             return released.processor
-        config = LisaConfig.from_pretrained(folder)
-        vocabulary = folder / SENTENCEPIECE
-        return cls(
-            config,
-            AutoTokenizer.from_pretrained(folder),
-            AutoImageProcessor.from_pretrained(folder, backend=config.image_backend),
-            sentencepiece=vocabulary.read_bytes() if vocabulary.is_file() else None,
-        )
+        return open_processor(folder)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Tokenizer and image processor beside the model's config and weights."""

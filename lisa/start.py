@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from lisa.arguments import TrainArgs
 from lisa.backbones import family_of
+from lisa.backbones.loading import load_image_processor, load_tokenizer, load_vlm
 from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
 from lisa.conversation import SEG
@@ -189,10 +189,8 @@ def _require_sam(args: TrainArgs) -> None:
 def _from_llava(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     """A vision-language model gains [SEG] and a SAM; the new rows start as the mean of the old ones."""
     _require_sam(args)
-    vlm = AutoModelForImageTextToText.from_pretrained(
-        args.version, dtype=torch.float32, attn_implementation=args.attention
-    )
-    tokenizer = AutoTokenizer.from_pretrained(args.version)
+    vlm = load_vlm(args.version, args.attention)
+    tokenizer = load_tokenizer(args.version)
     marks = args.use_mm_start_end and not family_of(vlm.config).reader.marks_pictures
     add_lisa_tokens(tokenizer, marks)
     vlm.resize_token_embeddings(max(len(tokenizer), vlm.get_input_embeddings().num_embeddings))
@@ -203,9 +201,7 @@ def _from_llava(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     model = LisaModel(config)
     model.vlm = vlm
     load_sam_weights(model.sam, args.vision_pretrained)
-    return model, LisaProcessor(
-        config, tokenizer, AutoImageProcessor.from_pretrained(args.version), packing=args.packing
-    )
+    return model, LisaProcessor(config, tokenizer, load_image_processor(args.version), packing=args.packing)
 
 
 def _apply(args: TrainArgs, config: LisaConfig) -> None:

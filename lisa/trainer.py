@@ -23,7 +23,6 @@ from lisa.engine import (
     start_engine,
     steps_done,
 )
-from lisa.finite import refuse_not_finite
 from lisa.modeling import LisaModel
 from lisa.normalization import mean_over_ranks, shares_of_step
 from lisa.processes import join_processes
@@ -32,6 +31,7 @@ from lisa.profile_table import StepProfiler
 from lisa.profiling import part
 from lisa.skipped import SkippedSteps
 from lisa.trainable import train_mode
+from lisa.weights import check_finite
 from lisa.whole_file import write_whole
 
 
@@ -101,7 +101,7 @@ class Trainer:
 
     def _save(self) -> None:
         """A checkpoint with all that was trained, in this stage or an earlier one."""
-        refuse_not_finite(self.model.named_parameters())
+        check_finite(f"the model after step {self.step}", dict(self.model.named_parameters()))
         learning = [parameter.requires_grad for parameter in self.trained]
         for parameter in self.trained:
             parameter.requires_grad_(True)  # DeepSpeed leaves out what is frozen

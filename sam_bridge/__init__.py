@@ -19,6 +19,7 @@ _HOMES = {
     "SamSize": "sam_bridge.sizes",
     "as_size": "sam_bridge.sizes",
     "build_sam": "sam_bridge.build",
+    "check_finite": "sam_bridge.files",
     "check_fit": "sam_bridge.files",
     "correct_masks": "sam_bridge.correct",
     "decode_masks": "sam_bridge.decode",

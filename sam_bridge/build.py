@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from sam_bridge.base import MaskModel
-from sam_bridge.files import check_fit, read_tensors
+from sam_bridge.files import check_finite, check_fit, read_tensors
 from sam_bridge.names import by_our_names
 from sam_bridge.sizes import AnySize
 
@@ -32,17 +32,25 @@ def read_sam_weights(path: str | Path) -> dict[str, Tensor]:
         )
     if not path.is_dir():
         return by_our_names(read_tensors(path))
-    files = sorted(path.glob("*.safetensors"))
+    whole = path / "model.safetensors"
+    files = [whole] if whole.is_file() else sorted(path.glob("*.safetensors"))
     if not files:
         raise FileNotFoundError(f"{path} holds no *.safetensors; give transformers' folder whole, or the authors' file")
-    return by_our_names({name: tensor for file in files for name, tensor in read_tensors(file).items()})
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        part = read_tensors(file)
+        if twice := sorted(weights.keys() & part.keys()):
+            raise ValueError(f"{file} holds {twice[0]}, which another file of {path} holds too; keep one of them")
+        weights |= part
+    return by_our_names(weights)
 
 
 def load_sam_weights(sam: MaskModel, path: str | Path) -> None:
     """Load released weights (`sam_vit_h_4b8939.pth`, `sam2.1_hiera_tiny.pt`, `sam_hq_vit_b.pth`, ...) into `sam`.
 
-    Every key must fit: a ValueError names those that are missing, unexpected or of another shape.
+    Every key must fit: a ValueError names those that are missing, unexpected, of another shape, or not finite.
     """
     weights = read_sam_weights(path)
     check_fit(path, weights, sam.state_dict(), "this SAM", "choose the --sam size that the file was made for")
+    check_finite(path, weights, sam.dtype)
     sam.load_state_dict(weights)

@@ -22,9 +22,13 @@ def measure_sam(shapes: Shapes, decoder_heads: int = 8) -> AnySize:
             return _find_sam2(shapes)
         size = _measure(shapes, decoder_heads)
         return SamHqSize(**asdict(size)) if "mask_decoder.hf_token.weight" in shapes else size
-    except (KeyError, IndexError) as error:
+    except KeyError as error:
         raise ValueError(
             f"the size of the SAM cannot be read off its weights, as {error} is missing; name it with --sam"
+        ) from error
+    except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"the size of the SAM cannot be read off the shapes of its weights ({error}); name it with --sam"
         ) from error
 
 
@@ -61,9 +65,7 @@ def _find_sam2(shapes: Shapes) -> Sam2Size:
     for size in SAM_PRESETS.values():
         if isinstance(size, Sam2Size) and (size.widths[0], sum(size.blocks)) == (width, blocks):
             return size
-    raise ValueError(
-        f"no released SAM 2 has {blocks} blocks that begin with {width} channels; name the size with --sam"
-    )
+    raise ValueError(f"no released SAM 2 has {blocks} blocks that begin with {width} channels")
 
 
 def _count(shapes: Shapes, name: str) -> int:

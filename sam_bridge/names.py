@@ -109,8 +109,10 @@ def by_our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     rules = next((rules for mark, rules in _LAYOUTS if mark in weights), ())
     renamed = {new: tensor for name, tensor in weights.items() if (new := _rename(name, rules))}
-    for k, row in enumerate(renamed.pop(f"{_POINTS}weight", ())):  # transformers' SAM 2 has one table
-        renamed[f"{_POINTS}{k}.weight"] = row[None]
+    table = renamed.get(f"{_POINTS}weight")  # transformers' SAM 2 has one table
+    if table is not None and table.dim() == 2:
+        del renamed[f"{_POINTS}weight"]
+        renamed |= {f"{_POINTS}{k}.weight": row[None] for k, row in enumerate(table)}
     return renamed
 
 

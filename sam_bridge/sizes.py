@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from sam_bridge.size_check import build_size, require_positive
+
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 """Mean of ImageNet's red, green and blue in 0..255, which SAM subtracts."""
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -47,6 +49,11 @@ class SamSize:
     def __post_init__(self) -> None:
         object.__setattr__(self, "global_blocks", tuple(self.global_blocks))
         object.__setattr__(self, "stem_widths", tuple(self.stem_widths))
+        require_positive(self, but=("window",))
+        if self.width % self.heads:
+            raise ValueError(f"a SAM of width {self.width} cannot have {self.heads} heads of the same width")
+        if beyond := [block for block in self.global_blocks if block >= self.depth]:
+            raise ValueError(f"global_blocks names {beyond}, but the SAM's encoder has blocks 0 to {self.depth - 1}")
         if self.image_size % self.patch_size:
             raise ValueError(f"SAM image size {self.image_size} is no multiple of patch size {self.patch_size}")
 
@@ -132,6 +139,10 @@ class Sam2Size:
             "conv_stages",
         ):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        require_positive(self, but=())
+        four = ("widths", "blocks", "heads", "windows")
+        if wrong := [name for name in four if len(getattr(self, name)) != 4 or min(getattr(self, name)) < 1]:
+            raise ValueError(f"a SAM 2 has four stages: {', '.join(wrong)} must be four whole numbers of 1 or more")
         if self.image_size % 32 or (self.image_size // 4) % self.windows[0]:
             raise ValueError(
                 f"SAM 2 image size {self.image_size} is no multiple of 32 or of 4 windows of {self.windows[0]} patches"
@@ -171,11 +182,11 @@ def as_size(described: AnySize | dict[str, Any] | str) -> AnySize:
         return SAM_PRESETS[described]
     if not isinstance(described, dict):
         return described
-    fields = dict(described)
-    family = fields.pop("family", SamSize.family)
-    if family not in _FAMILIES:
+    given = dict(described)
+    family = given.pop("family", SamSize.family)
+    if family not in list(_FAMILIES):
         raise ValueError(f"{family!r} is no kind of SAM; known are {', '.join(_FAMILIES)}")
-    return _FAMILIES[family](**fields)
+    return build_size(_FAMILIES[family], given)
 
 
 def describe(size: AnySize) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lisa.json_files import read_json
 from lisa.released.checkpoint import Released, ReleasedOptions
 from lisa.released.config import is_lisa, is_llava
-from lisa.released.files import read_json, weight_files
+from lisa.released.files import weight_files
 from lisa.released.hub import resolve
 from lisa.released.names import our_name
 from sam_bridge import read_tensors

@@ -14,19 +14,23 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, BaseImageProcessor, CLIPVisionConfig
+from transformers import CLIPVisionConfig
 
 from lisa.config import LisaConfig
+from lisa.config_check import COUNT, broken_rules
+from lisa.foreign_errors import refused
+from lisa.image_processor import check_pixels, open_image_processor
+from lisa.json_files import read_json
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
-from lisa.released.config import is_lisa, is_llava, read_sam_size, seg_id, tower_of, vlm_config
-from lisa.released.files import read_json, weight_files
+from lisa.released.config import check_raw, is_lisa, is_llava, read_sam_size, seg_id, tower_of, vlm_config
+from lisa.released.files import weight_files
 from lisa.released.hub import find_tower
 from lisa.released.names import LANGUAGE, PROJECTOR, TOWER, our_name, tower_name
 from lisa.released.survey import Source, Survey
 from lisa.released.tokenizer import ReleasedTokenizer, read_tokenizer
 from lisa.tokenization import IM_START, add_lisa_tokens
-from lisa.weights import POSITIONS
+from lisa.weights import POSITIONS, check_finite
 from sam_bridge import SAM_PRESETS, AnySize, check_fit, measure_sam, read_sam_weights
 
 NEW = ("text_hidden_fcs", "dense_prompt", "dense_image", "name_image", "look_state", "look_token")
@@ -66,6 +70,7 @@ class Released:
         self.raw = read_json(self.home / "config.json")
         if not is_lisa(self.raw) and not is_llava(self.raw):
             raise ValueError(f"{self.home}/config.json is neither a released LISA's nor a LLaVA's")
+        check_raw(self.home / "config.json", self.raw)
         self.sources = [Source(path=file, rename=our_name) for file in weight_files(path)]
         if options.sam_weights:
             self.sources.append(Source(path=Path(options.sam_weights), rename=_sam_name, read=read_sam_weights))
@@ -74,14 +79,19 @@ class Released:
         self.survey.check_lora(path)
         tower = self._open_tower()
         text = read_tokenizer(self.home)
-        self.config = self._config(CLIPVisionConfig.from_pretrained(tower), text)
-        wanted = skeleton(self.config).state_dict()
+        self.config = self._config(read_tower_config(tower), text)
+        with refused(f"{self.home / 'config.json'} describes a model that cannot be built"):
+            wanted = skeleton(self.config).state_dict()
         if options.sam_weights:
             wanted = {name: tensor for name, tensor in wanted.items() if name.split(".")[0] not in NEW}
         check_fit(path, self.survey.weights, wanted, "the model of its config", "copy the whole checkpoint again")
         self.processor = LisaProcessor(
-            self.config, text.tokenizer, pil_image_processor(tower), sentencepiece=text.sentencepiece.read_bytes()
+            self.config,
+            text.tokenizer,
+            open_image_processor(tower, backend="pil"),
+            sentencepiece=text.sentencepiece.read_bytes(),
         )
+        check_pixels(tower, self.processor)
 
     def model(self, dtype: torch.dtype | None = None) -> LisaModel:
         """The model with all of its weights; None takes the type of the language model's.
@@ -90,7 +100,7 @@ class Released:
         """
         model = skeleton(self.config)
         dtype = dtype or self.survey.weights["vlm.lm_head.weight"].dtype
-        for part in self.parts():
+        for part in self.parts(dtype):
             fill(model, part, dtype)
         if self.options.sam_weights:
             for name, module in model.named_children():
@@ -100,14 +110,21 @@ class Released:
             model.vlm.resize_token_embeddings(rows)
         return model.eval()
 
-    def parts(self) -> Iterator[dict[str, Tensor]]:
-        """For each file its weights by our names, LoRA merged; let go of one part before the next is asked for."""
+    def parts(self, dtype: torch.dtype | str | None = None) -> Iterator[dict[str, Tensor]]:
+        """For each file its weights by our names, LoRA merged; let go of one part before the next is asked for.
+
+        ValueError names weights that are not finite, or not in `dtype`, which is what they are for; the type itself
+        stays.
+        """
         for source in self.sources:
-            yield {
+            part = {
                 name: self._merged(name, tensor)
                 for stored, tensor in source.read(source.path).items()
                 if isinstance(name := source.rename(stored), str)
             }
+            check_finite(source.path, part, dtype)
+            yield part
+            del part
 
     def _merged(self, name: str, weight: Tensor) -> Tensor:
         """The weight plus what its adapter adds, summed in fp32, in the weight's own type."""
@@ -130,18 +147,27 @@ class Released:
     def _config(self, vision: CLIPVisionConfig, text: ReleasedTokenizer) -> LisaConfig:
         tokenizer = text.tokenizer
         layers = 2 if any(name.startswith(f"{PROJECTOR}linear_2.") for name in self.survey.weights) else 1
-        vocabulary, im_start_end = self.raw["vocab_size"], self.raw.get("mm_use_im_start_end", True)
+        im_start_end = self.raw.get("mm_use_im_start_end", True)
+        embeddings = self.survey.weights.get(f"{LANGUAGE}embed_tokens.weight", torch.empty(0, 0))
+        rows = embeddings.shape[0] if embeddings.dim() == 2 else 0
+        vocabulary = self.raw.get("vocab_size") or rows
         if self.options.sam_weights:
             im_start_end = self.options.use_im_start_end
             add_lisa_tokens(tokenizer, im_start_end)
         elif self.options.base:
             # The reference's flag is not in the checkpoint, but its two tokens have rows of their own.
-            rows = self.survey.weights.get(f"{LANGUAGE}embed_tokens.weight", torch.empty(0))
-            im_start_end = IM_START in tokenizer.get_vocab() or len(rows) != len(tokenizer) + 1
+            im_start_end = IM_START in tokenizer.get_vocab() or rows != len(tokenizer) + 1
             add_lisa_tokens(tokenizer, im_start_end)
             vocabulary = len(tokenizer)
+        if not self.options.sam_weights and len(tokenizer) > vocabulary:
+            raise ValueError(
+                f"the tokenizer in {self.home} has {len(tokenizer)} tokens, but the model has embeddings for "
+                f"{vocabulary}: the files do not belong together; copy the whole checkpoint again"
+            )
+        with refused(f"{self.home / 'config.json'} cannot be used", "copy it again, or mend it by hand"):
+            vlm = vlm_config(self.raw, vision, layers, vocabulary, tokenizer.pad_token_id)
         return LisaConfig(
-            vlm_config=vlm_config(self.raw, vision, layers, vocabulary, tokenizer.pad_token_id),
+            vlm_config=vlm,
             sam=find_sam_size(self.options.sam, self.path, self.survey.part("sam.")),
             seg_token_id=seg_id(tokenizer, self.home),
             seg_state="before",
@@ -170,9 +196,17 @@ def _sam_name(name: str) -> str:
     return f"sam.{name}"
 
 
-def pil_image_processor(folder: Path) -> BaseImageProcessor:
-    """A vision tower's image processor, with the pixels that the reference saw."""
-    return AutoImageProcessor.from_pretrained(folder, backend="pil")
+def read_tower_config(folder: Path) -> CLIPVisionConfig:
+    """The config of a vision tower; ValueError names the folder when it is no CLIP's."""
+    raw = read_json(folder / "config.json")
+    with refused(f"{folder / 'config.json'} cannot be used as that of a CLIP vision tower", "copy it again"):
+        if raw.get("model_type") not in ("clip", "clip_vision_model"):
+            raise ValueError(f"its model_type is {raw.get('model_type')!r}")
+        config = CLIPVisionConfig.from_pretrained(folder)
+        counts = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+        if problems := broken_rules(vars(config), dict.fromkeys(counts, COUNT)):
+            raise ValueError("; ".join(problems))
+        return config
 
 
 def skeleton(config: LisaConfig) -> LisaModel:

@@ -7,9 +7,22 @@ from pathlib import Path
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerBase
 
 from lisa.config import LisaConfig
+from lisa.config_check import (
+    COUNT,
+    FRACTION,
+    INDEX,
+    MOST_LAYERS,
+    RECORD,
+    SWITCH,
+    TEXT,
+    Rule,
+    broken_rules,
+    is_layer,
+    is_number,
+)
 from lisa.conversation import SEG
-from lisa.released.files import read_json
-from sam_bridge import SAM_PRESETS, SamSize
+from lisa.json_files import read_json
+from sam_bridge import SAM_PRESETS, SamSize, as_size
 
 SELECTED = {"patch": "default", "cls_patch": "full"}
 """LLaVA's name for which of CLIP's tokens are used, and transformers'."""
@@ -67,10 +80,47 @@ _SAM_KEYS = {
 }
 
 
+_ALL = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+_OPTIONAL: dict[str, Rule] = {
+    **dict.fromkeys(("num_key_value_heads", "max_position_embeddings", "vocab_size", "head_dim"), COUNT),
+    **dict.fromkeys(_TOKEN_KEYS, INDEX),
+    **dict.fromkeys(("rms_norm_eps", "initializer_range"), FRACTION),
+    **dict.fromkeys(("attention_bias", "mlp_bias", "mm_use_im_start_end"), SWITCH),
+    **dict.fromkeys(("hidden_act", "vision_tower", "mm_vision_tower", "mm_vision_select_feature"), TEXT),
+    "mm_vision_select_layer": (lambda value: isinstance(value, int), "a whole number"),
+    "rope_scaling": RECORD,
+    "rope_theta": (lambda value: is_number(value) and value > 0, "a number above 0"),
+}
+
+
+_NEVER_NULL = ("mm_use_im_start_end", "mm_vision_select_feature", "mm_vision_select_layer")
+
+
+def check_raw(path: Path, raw: dict) -> None:
+    """ValueError tells everything in a released config.json that cannot be; `vocab_size` may be missing.
+
+    What the others are cannot be seen in the weights, or not without a guess.
+    """
+    # Where nothing is said transformers' own value holds; LLaVA's fields are read as they are.
+    given = {name: value for name, value in raw.items() if value is not None or name in _NEVER_NULL}
+    problems = [f"it lacks {name}" for name in _ALL if name not in given]
+    problems += broken_rules(given, dict.fromkeys(_ALL, COUNT) | _OPTIONAL)
+    layers = given.get("num_hidden_layers")
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        problems.append(f"num_hidden_layers is {layers}; it must be {MOST_LAYERS} at most")
+    if not problems and given.get("num_key_value_heads", 1) > given["num_attention_heads"]:
+        problems.append(
+            f"num_key_value_heads is {given['num_key_value_heads']}, which is more than num_attention_heads"
+        )
+    if problems:
+        raise ValueError(f"{path}: {'; '.join(problems)}; copy it again, or mend it by hand")
+
+
 def is_lisa(raw: dict) -> bool:
     """Whether a config.json is a released LISA's."""
+    named = raw.get("architectures")
     return "text_config" not in raw and (
-        "train_mask_decoder" in raw or "LISAForCausalLM" in (raw.get("architectures") or [])
+        "train_mask_decoder" in raw or (isinstance(named, list) and "LISAForCausalLM" in named)
     )
 
 
@@ -91,8 +141,11 @@ def vlm_config(raw: dict, vision: CLIPVisionConfig, projector_layers: int, vocab
     """The vision-language model of a released checkpoint; `vocabulary` is the number of embeddings in its weights."""
     selected = raw.get("mm_vision_select_feature", "patch")
     if selected not in SELECTED:
+        raise ValueError(f"mm_vision_select_feature is {selected!r}; known are {', '.join(SELECTED)}")
+    layer = raw.get("mm_vision_select_layer", -2)
+    if not is_layer(layer, vision.num_hidden_layers):
         raise ValueError(
-            f"mm_vision_select_feature is {selected!r} in the config.json; known are {', '.join(SELECTED)}"
+            f"mm_vision_select_layer is {layer}, but the vision tower has {vision.num_hidden_layers} layers"
         )
     keys = (*_TEXT_KEYS, *_RARE_TEXT_KEYS, *_TOKEN_KEYS)
     text = {key: raw[key] for key in keys if raw.get(key) is not None} | {"vocab_size": vocabulary}
@@ -101,7 +154,7 @@ def vlm_config(raw: dict, vision: CLIPVisionConfig, projector_layers: int, vocab
         text_config=LlamaConfig(**text, tie_word_embeddings=False),
         image_token_index=pad_id,
         image_seq_length=(vision.image_size // vision.patch_size) ** 2,
-        vision_feature_layer=raw.get("mm_vision_select_layer", -2),
+        vision_feature_layer=layer,
         vision_feature_select_strategy=SELECTED[selected],
         projector_layers=projector_layers,
         tie_word_embeddings=False,
@@ -153,7 +206,10 @@ def read_sam_size(path: Path) -> SamSize:
     missing = [name for name in _SAM_KEYS.values() if name not in raw]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
-    return SamSize(**{ours: raw[name] for ours, name in _SAM_KEYS.items()})
+    try:
+        return as_size({ours: raw[name] for ours, name in _SAM_KEYS.items()})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def sam_config(size: SamSize) -> dict:

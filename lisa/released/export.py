@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from lisa.config import LisaConfig
+from lisa.json_files import read_json, write_json
+from lisa.model_folder import check_weights
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
-from lisa.released.checkpoint import Released, skeleton
+from lisa.released.checkpoint import Released
 from lisa.released.config import needs_sam_config, projector_layers, released_config, sam_config
-from lisa.released.files import ShardWriter, read_json, replaced_folder, weight_files, write_json
+from lisa.released.files import ShardWriter, replaced_folder
 from lisa.released.names import INV_FREQ, released_name
 from lisa.released.tokenizer import write_tokenizer
 from lisa.weights import DTYPES, in_dtype
-from sam_bridge import check_fit, read_tensors
+from sam_bridge import read_tensors
 
 
 def convert_released(released: Released, folder: Path, dtype: str = "") -> None:
@@ -28,7 +30,7 @@ def convert_released(released: Released, folder: Path, dtype: str = "") -> None:
         config.save_pretrained(unfinished)
         released.processor.save_pretrained(unfinished)
         writer = ShardWriter(unfinished, "model", ".safetensors")
-        for part in released.parts():
+        for part in released.parts(dtype):
             writer.write({name: in_dtype(name, tensor, dtype) for name, tensor in part.items()})
             del part
         writer.finish()
@@ -40,7 +42,7 @@ def export_released(model: Path, folder: Path, dtype: str = "", vision_tower: st
     `vision_tower` names the one that goes with it, "" is the name that the checkpoint came with. ValueError when the
     format cannot hold the model.
     """
-    if read_json(model / "config.json").get("model_type") != LisaConfig.model_type:
+    if not model.is_dir() or read_json(model / "config.json").get("model_type") != LisaConfig.model_type:
         raise ValueError(f"{model} is no folder of ours; --to released writes what train_ds.py or lisa.convert made")
     config, processor = LisaConfig.from_pretrained(model), LisaProcessor.from_pretrained(model)
     if processor.sentencepiece is None:
@@ -51,9 +53,7 @@ def export_released(model: Path, folder: Path, dtype: str = "", vision_tower: st
     raw = released_config(config, processor.tokenizer, vision_tower)
     if dtype:
         raw["torch_dtype"] = str(DTYPES[dtype]).removeprefix("torch.")
-    files = weight_files(model)
-    found = {name: torch.empty_like(t, device="meta") for file in files for name, t in read_tensors(file).items()}
-    check_fit(model, found, skeleton(config).state_dict(), "the model of its config", "copy the whole folder again")
+    files = check_weights(model, config, dtype)
     layers = projector_layers(config.vlm_config)
     with replaced_folder(folder) as unfinished:
         write_json(unfinished / "config.json", raw)

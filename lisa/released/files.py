@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,46 +12,69 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lisa.json_files import read_json, write_json
+
 SUFFIXES = (".safetensors", ".bin")
 """Kinds of weights, the preferred one first."""
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object; FileNotFoundError or ValueError name the file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}; copy the whole folder of the checkpoint")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); download it again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object; download it again")
-    return content
+_WHOLE = {".safetensors": "model.safetensors", ".bin": "pytorch_model.bin"}
+"""A file of that name holds a whole model, whatever lies beside it, as in transformers."""
+_NUMBERED = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
+_ASIDE = ("training_args.bin", "mm_projector.bin", "optimizer.bin", "scheduler.bin")
+"""What training leaves beside the weights; LLaVA's mm_projector.bin is a copy of a part of them."""
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files of a checkpoint, in order: one file, or what a folder's index lists, or all of its weights.
+    """The files of a checkpoint, in order: one file, or a folder's whole one, or what its index lists, or its shards.
 
-    safetensors are preferred to .bin. FileNotFoundError names a file that the index lists and that is not there.
+    safetensors are preferred to .bin. An index none of whose files is there is passed over where there are other
+    weights. FileNotFoundError names files that should be there and are not.
     """
     if path.is_file():
         return [path]
+    loose = {suffix: _loose(path, suffix) for suffix in SUFFIXES}
     for suffix in SUFFIXES:
+        if (path / _WHOLE[suffix]).is_file():
+            return [path / _WHOLE[suffix]]
         for index in sorted(path.glob(f"*{suffix}.index.json")):
-            names = sorted(set(read_json(index).get("weight_map", {}).values()))
+            names = listed_files(index)
             lost = [name for name in names if not (path / name).is_file()]
-            if lost:
+            if lost and (len(lost) < len(names) or not any(loose.values())):
                 raise FileNotFoundError(
                     f"{path} lacks {', '.join(lost)}, which {index.name} lists; copy the whole folder"
                 )
-            if names:
+            if not lost:
                 return [path / name for name in names]
-        files = sorted(file for file in path.glob(f"*{suffix}") if file.name != "training_args.bin")
-        if files:
-            return files
+        if loose[suffix]:
+            return _whole_set(loose[suffix])
     raise FileNotFoundError(
         f"{path} holds no weights (*.safetensors or *.bin); copy the whole folder of the checkpoint"
     )
+
+
+def listed_files(index: Path) -> list[str]:
+    """The names of the files that an index lists; ValueError when it lists none, or one outside of its folder."""
+    listed = read_json(index).get("weight_map")
+    names = listed.values() if isinstance(listed, dict) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{index} has no weight_map from names of weights to names of files; copy it again")
+    if outside := sorted({name for name in names if Path(name).name != name or "\\" in name}):
+        raise ValueError(f"{index} names {outside[0]!r}, which is no file of its own folder; copy the checkpoint again")
+    return sorted(set(names))
+
+
+def _loose(folder: Path, suffix: str) -> list[Path]:
+    """The files of weights in a folder, by name."""
+    return sorted(file for file in folder.glob(f"*{suffix}") if file.name not in _ASIDE and file.is_file())
+
+
+def _whole_set(files: list[Path]) -> list[Path]:
+    """Of files that no index lists the numbered shards, or all; FileNotFoundError when a shard's number is missing."""
+    shards = [file for file in files if _NUMBERED.fullmatch(file.name)]
+    for stem, _, count, suffix in (_NUMBERED.fullmatch(file.name).groups() for file in shards):
+        wanted = {f"{stem}-{k:05d}-of-{count}{suffix}" for k in range(1, int(count) + 1)}
+        if lost := sorted(wanted - {file.name for file in shards}):
+            raise FileNotFoundError(f"{files[0].parent} lacks {', '.join(lost[:9])}; copy the whole folder")
+    return shards or files
 
 
 class ShardWriter:
@@ -91,11 +114,6 @@ class ShardWriter:
         return f"{self.stem}-{number:05d}.part"
 
 
-def write_json(path: Path, content: dict) -> None:
-    """As transformers writes its config files."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 @contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """A folder to write to, which takes the place of `folder` when all went well; an older one goes only then.
@@ -108,7 +126,11 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     for leftover in (unfinished, older):
         shutil.rmtree(leftover, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    yield unfinished
+    try:
+        yield unfinished
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     if folder.exists():
         folder.rename(older)
     unfinished.rename(folder)

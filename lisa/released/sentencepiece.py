@@ -39,13 +39,15 @@ def read_pieces(path: Path) -> list[Piece]:
         fields = list(_fields(path.read_bytes()))
         pieces = [_piece(dict(_fields(value))) for number, value in fields if number == 1]
         trainer, normalizer = (dict(_fields(dict(fields)[number])) for number in (2, 3))
-    except (IndexError, KeyError, ValueError, struct.error, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, ValueError, struct.error, TypeError) as error:
         raise ValueError(f"{path} is no sentencepiece model, or only a part of one; download it again") from error
     # Field 3 of the trainer: kind of model; 35: byte fallback. Of the normalizer, 2: rules, 3: leading blank (on unless
     # said otherwise), 4: whether several blanks become one (likewise).
     as_llama = (trainer.get(3, 1), trainer.get(35, 0)) == (_BPE, 1)
     if not as_llama or normalizer.get(2) or not normalizer.get(3, 1) or normalizer.get(4, 1):
         raise ValueError(f"{path} is no tokenizer of Llama's kind (byte-pair encoding, byte fallback, leading blank)")
+    if not any(piece.kind == _UNKNOWN for piece in pieces):
+        raise ValueError(f"{path} has no piece for what it does not know, as every tokenizer of Llama's kind has")
     return pieces
 
 

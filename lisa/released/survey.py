@@ -44,7 +44,10 @@ class Survey:
                 if isinstance(name, LoraName):
                     self.lora.setdefault(name.target, {})[name.matrix] = tensor.clone()
                 elif name is not None and name in self.weights:
-                    raise ValueError(f"{source.path} holds {stored}, which another file of the checkpoint holds too")
+                    raise ValueError(
+                        f"{source.path} holds {stored}, which another file of the checkpoint holds too; "
+                        "keep the one that belongs to it"
+                    )
                 elif name is not None:
                     self.weights[name] = torch.empty_like(tensor, device="meta")
 
@@ -52,10 +55,15 @@ class Survey:
         """Every pair of matrices must be whole and fit the weight that it adapts."""
         for target, pair in self.lora.items():
             weight = self.weights.get(target)
-            if pair.keys() != {"A", "B"} or weight is None or pair["B"].shape[:1] + pair["A"].shape[1:] != weight.shape:
+            if pair.keys() != {"A", "B"} or weight is None or not _adapts(pair["A"], pair["B"], weight):
                 shapes = {name: tuple(matrix.shape) for name, matrix in pair.items()}
                 raise ValueError(f"{source}: the LoRA matrices {shapes} do not fit {target}; is the checkpoint whole?")
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights whose names begin with `prefix`, without it."""
         return {name.removeprefix(prefix): w for name, w in self.weights.items() if name.startswith(prefix)}
+
+
+def _adapts(a: Tensor, b: Tensor, weight: Tensor) -> bool:
+    """Whether B A, of some rank, has the shape of the weight."""
+    return a.dim() == b.dim() == 2 and b.shape[1] == a.shape[0] > 0 and (b.shape[0], a.shape[1]) == weight.shape

@@ -8,7 +8,8 @@ from pathlib import Path
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lisa.released.files import read_json, write_json
+from lisa.foreign_errors import refused
+from lisa.json_files import read_json, write_json
 from lisa.released.sentencepiece import build_tokenizer, read_pieces
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -36,12 +37,21 @@ def read_tokenizer(folder: Path) -> ReleasedTokenizer:
     path = folder / "tokenizer.model"
     pieces = read_pieces(path)
     settings = _read(folder / "tokenizer_config.json")
-    names = _DEFAULTS | _special(settings) | _special(_read(folder / "special_tokens_map.json"))
-    names.setdefault("pad_token", names["unk_token"])
+    more, added = _read(folder / "special_tokens_map.json"), _read(folder / "added_tokens.json")
+    with refused(
+        f"the JSON files around {path} (tokenizer_config, special_tokens_map, added_tokens) do not hold what a "
+        "tokenizer needs",
+        "copy them again",
+    ):
+        names = _DEFAULTS | _special(settings) | _special(more)
+        names.setdefault("pad_token", names["unk_token"])
+        listed = _added(added, settings)
+        # Numbers like 1e30 mean that there is no limit.
+        longest = min(int(settings.get("model_max_length") or 512), 1_000_000)
     backend = build_tokenizer(pieces)
     vocabulary = {piece.text for piece in pieces}
     backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names.values()])
-    for number, token in _added(folder, settings):
+    for number, token in listed:
         special = token in names.values()
         if token not in vocabulary and not special:
             backend.add_tokens([AddedToken(token, special=special, normalized=False)])
@@ -50,8 +60,6 @@ def read_tokenizer(folder: Path) -> ReleasedTokenizer:
                 f"{folder}: token {token} should have id {number}, the vocabulary says {backend.token_to_id(token)}: "
                 "the tokenizer's files do not belong together"
             )
-    # Numbers like 1e30 mean that there is no limit.
-    longest = min(int(settings.get("model_max_length") or 512), 1_000_000)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, padding_side="right", model_max_length=longest, **names
     )
@@ -93,11 +101,16 @@ def _read(path: Path) -> dict:
 def _special(content: dict) -> dict[str, str]:
     """The special tokens that a JSON file names, each as a string or as a record with its content."""
     named = {name: content[name] for name in SPECIAL if content.get(name)}
-    return {name: token["content"] if isinstance(token, dict) else token for name, token in named.items()}
+    texts = {name: token["content"] if isinstance(token, dict) else token for name, token in named.items()}
+    if wrong := {name: text for name, text in texts.items() if not isinstance(text, str)}:
+        raise ValueError(f"{wrong} are no texts")
+    return texts
 
 
-def _added(folder: Path, settings: dict) -> list[tuple[int, str]]:
+def _added(added: dict, settings: dict) -> list[tuple[int, str]]:
     """(id, token) of every added token, by id, from either of the two files that may list them."""
     decoder = settings.get("added_tokens_decoder", {})
-    listed = {token["content"]: int(number) for number, token in decoder.items()} | _read(folder / "added_tokens.json")
+    listed = {token["content"]: int(number) for number, token in decoder.items()} | added
+    if wrong := {token: number for token, number in listed.items() if not isinstance(number, int) or number < 0}:
+        raise ValueError(f"{wrong} are no ids of tokens")
     return sorted((number, token) for token, number in listed.items())

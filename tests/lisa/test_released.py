@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from small_model import ask, picture
 
 from lisa import LisaModel, LisaProcessor, load
+from lisa.convert import main as convert
 from lisa.released import ReleasedOptions, open_released
 from lisa.released.hub import looks_like_hub_id
 from lisa.released.names import our_name
@@ -256,6 +257,150 @@ def test_a_damaged_folder_of_ours_is_refused_by_name_too(small, tmp_path):
     del weights["text_hidden_fcs.0.2.bias"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
-        ValueError, match=r"does not hold the model of its config: missing keys: text_hidden_fcs.0.2.bias"
+        ValueError, match=r"does not fit the model of its config: 1 keys missing \['text_hidden_fcs.0.2.bias'\]"
     ):
         load(tmp_path, device="cpu")
+
+
+def fields(**changes) -> dict:
+    return {"config.json": changes}
+
+
+# What is changed in the JSON files (None leaves a field out), and what is said.
+WRONG = {
+    "no hidden_size": (fields(hidden_size=None), r"config\.json: it lacks hidden_size"),
+    "no heads": (fields(num_attention_heads=None), "it lacks num_attention_heads"),
+    "heads of text": (fields(num_attention_heads="4"), "num_attention_heads is '4'; it must be a whole number"),
+    "too many heads": (fields(num_attention_heads=5), "not a multiple of the number of attention heads"),
+    "too many layers": (fields(num_hidden_layers=10**7), "num_hidden_layers is 10000000; it must be 1000 at most"),
+    "two at once": (fields(hidden_size=0, vocab_size="a"), "hidden_size is 0; .*vocab_size is 'a'"),
+    "another vocabulary": (fields(vocab_size=1010), r"2 of another shape \['vlm.lm_head.weight \(1003, 64\)"),
+    "a layer beyond the tower": (fields(mm_vision_select_layer=99), "is 99, but the vision tower has 3 layers"),
+    "an unknown activation": (fields(hidden_act="foo"), r"config\.json describes a model that cannot be built"),
+    "a number for a tower": (fields(vision_tower=3), "vision_tower is 3; it must be a text"),
+    "an id of text": ({"added_tokens.json": {"[SEG]": "a"}}, r"'\[SEG\]': 'a'\} are no ids of tokens"),
+    "one token more": ({"added_tokens.json": {"<x>": 1003}}, "has 1004 tokens, but the model has embeddings for 1003"),
+    "a token without text": ({"tokenizer_config.json": {"unk_token": {"x": 1}}}, "KeyError: 'content'"),
+    "heads of SAM": ({"sam_config.json": {"encoder_num_heads": 0}}, r"sam_config\.json: .*heads is 0"),
+    "another tower": ({"../tiny_clip_A/config.json": {"vision_config": {"image_size": 224}}}, "keys missing"),
+    "no CLIP": ({"../tiny_clip_A/config.json": {"model_type": "vit"}}, "CLIP vision tower .its model_type is 'vit'"),
+    "crops of 64 px": (
+        {"../tiny_clip_A/preprocessor_config.json": {"crop_size": 64}},
+        r"makes images of \(64, 64\) pixels, but the vision tower .* takes \(224, 224\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_field_is_told_with_its_file(folder, stored, wrong):
+    files, said = WRONG[wrong]
+    torch.save(stored, folder / "pytorch_model.bin")
+    for name, changes in files.items():
+        content = json.loads((folder / name).read_text()) | changes
+        (folder / name).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    with pytest.raises(ValueError, match=said):
+        load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "sam_config.json",
+        "../tiny_clip_A/config.json",
+        "../tiny_clip_A/preprocessor_config.json",
+    ],
+)
+@pytest.mark.parametrize("content", ["", "{", "[1]", "[" * 100_000])
+def test_a_json_file_that_is_none_is_told_by_its_name(folder, stored, name, content):
+    torch.save(stored, folder / "pytorch_model.bin")
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{Path(name).name} (is no JSON|holds no JSON object)"):
+        load(folder, device="cpu")
+
+
+def test_a_config_without_a_vocab_size_has_that_of_the_weights(folder, stored):
+    torch.save(stored, folder / "pytorch_model.bin")
+    config = json.loads((folder / "config.json").read_text())
+    del config["vocab_size"]
+    (folder / "config.json").write_text(json.dumps(config))
+    model = LisaModel.from_pretrained(folder, dtype=torch.float32)
+    assert model.config.vlm_config.text_config.vocab_size == 1003
+    check_weights(model, stored)
+
+
+@pytest.mark.parametrize(
+    "beside", ["stale index", "broken index", "stale bin index", "projector", "shard", "optimizer"]
+)
+def test_what_lies_beside_a_whole_file_changes_nothing(folder, stored, beside):
+    torch.save(stored, folder / "pytorch_model.bin")
+    listed = json.dumps({"weight_map": dict.fromkeys(stored, "model-00001-of-00002.safetensors")})
+    projector = {name: torch.zeros_like(tensor) for name, tensor in stored.items() if "mm_projector" in name}
+    {
+        "stale index": lambda: (folder / "model.safetensors.index.json").write_text(listed),
+        "broken index": lambda: (folder / "pytorch_model.bin.index.json").write_text("{"),
+        "stale bin index": lambda: (folder / "pytorch_model.bin.index.json").write_text(listed),
+        "projector": lambda: torch.save(projector, folder / "mm_projector.bin"),
+        "shard": lambda: torch.save(projector, folder / "pytorch_model-00001-of-00002.bin"),
+        "optimizer": lambda: torch.save({"state": {}}, folder / "optimizer.bin"),
+    }[beside]()
+    check_weights(LisaModel.from_pretrained(folder, dtype=torch.float32), stored)
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_projector_beside_shards_changes_nothing(folder, stored, indexed):
+    names = sorted(stored)
+    shards(folder, [{n: stored[n] for n in names[k::2]} for k in range(2)], ".bin")
+    if not indexed:
+        (folder / "pytorch_model.bin.index.json").unlink()
+    projector = {name: torch.zeros_like(tensor) for name, tensor in stored.items() if "mm_projector" in name}
+    torch.save(projector, folder / "mm_projector.bin")
+    check_weights(LisaModel.from_pretrained(folder, dtype=torch.float32), stored)
+    if not indexed:
+        (folder / "pytorch_model-00002-of-00002.bin").unlink()
+        with pytest.raises(FileNotFoundError, match=r"lacks pytorch_model-00002-of-00002\.bin"):
+            LisaModel.from_pretrained(folder)
+
+
+def test_an_index_that_leaves_its_folder_is_refused(folder, stored, tmp_path):
+    torch.save(stored, tmp_path / "elsewhere.bin")
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {KEY: "../elsewhere.bin"}}))
+    with pytest.raises(ValueError, match=r"names '\.\./elsewhere\.bin', which is no file of its own folder"):
+        LisaModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["checkpoint", "vision tower"])
+def test_a_weight_that_is_not_finite_is_refused_by_name(folder, stored, tmp_path, value, where):
+    tower = tmp_path / "tiny_clip_A" / "pytorch_model.bin"
+    torch.save(
+        stored | ({KEY: torch.full_like(stored[KEY], value)} if where == "checkpoint" else {}),
+        folder / "pytorch_model.bin",
+    )
+    name = "text_hidden_fcs.0.2.bias"
+    if where == "vision tower":
+        weights = torch.load(tower, weights_only=True)
+        weights["vision_model.pre_layrnorm.bias"][0] = value
+        torch.save(weights, tower)
+        name = "vlm.model.vision_tower.pre_layrnorm.bias"
+    with pytest.raises(ValueError, match=rf"pytorch_model\.bin: 1 of its weights are not finite .*\['{name}'\]"):
+        load(folder, device="cpu")
+    with pytest.raises(ValueError, match="not finite"):
+        convert([str(folder), str(tmp_path / "out")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lisa", "tiny_clip_A"]
+
+
+def test_a_conversion_that_would_overflow_is_refused_with_the_way_out(folder, stored, tmp_path):
+    torch.save(stored | {KEY: torch.full_like(stored[KEY], 1e6)}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"too large for float16, which ends at 65504 \['text_hidden.*take bf16"):
+        convert([str(folder), str(tmp_path / "out"), "--dtype", "fp16"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lisa", "tiny_clip_A"]
+    convert([str(folder), str(tmp_path / "out"), "--dtype", "bf16"])
+    with pytest.raises(ValueError, match="too large for float16"):
+        convert([str(tmp_path / "out"), str(tmp_path / "back"), "--to", "released", "--dtype", "fp16"])
+    with pytest.raises(ValueError, match="too large for float16"):
+        load(tmp_path / "out", device="cpu", dtype="fp16")
+    assert not (tmp_path / "back").exists()

@@ -1,9 +1,11 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_model import WORDS, ask, picture, small_lisa
 from tokenizers import Tokenizer
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
@@ -178,3 +180,29 @@ def test_a_lisa_without_the_grounding_loss_cannot_go_through_the_stages_that_lea
 def test_a_version_that_is_not_there_is_told_and_not_looked_for_on_the_network(tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match="nowhere"):
         start_model(TrainArgs(version=str(tmp_path / "nowhere")), texts)
+
+
+BASES = {
+    "nan": (lambda w: w | {_norm(w): torch.full_like(w[_norm(w)], float("nan"))}, "1 of its weights are not finite"),
+    "missing": (lambda w: {n: t for n, t in w.items() if n != _norm(w)}, "cannot be loaded .missing keys: .*norm"),
+    "shape": (lambda w: w | {_norm(w): torch.ones(3)}, "cannot be loaded"),
+    "cut off": (None, "cannot be loaded"),
+}
+
+
+def _norm(weights):
+    """The final norm's weight, by its stored name."""
+    return next(name for name in weights if name.endswith(("model.norm.weight", "language_model.norm.weight")))
+
+
+@pytest.mark.parametrize("damage", BASES)
+def test_a_damaged_llava_is_refused_with_a_sentence(llava, tmp_path, damage):
+    change, said = BASES[damage]
+    folder = shutil.copytree(llava, tmp_path / "llava")
+    file = folder / "model.safetensors"
+    if change is None:
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        save_file(change(load_file(llava / "model.safetensors")), file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=said):
+        start_model(TrainArgs(version=str(folder), sam="tiny", vision_pretrained=str(llava / "sam.pth")), texts)

@@ -3,9 +3,10 @@ import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from segment_anything import sam_model_registry
 
-from sam_bridge import SAM_PRESETS, SamSize, build_sam, load_sam_weights
+from sam_bridge import SAM_PRESETS, SamSize, as_size, build_sam, describe, load_sam_weights
 
 
 def shapes(sam) -> dict[str, tuple[int, ...]]:
@@ -125,3 +126,77 @@ def test_a_file_that_is_no_dict_of_tensors_is_refused_by_its_name(tmp_path, sam,
         path.touch()
     with pytest.raises(ValueError, match=r"sam\.pth"):
         load_sam_weights(sam, path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, sam, value):
+    key = "mask_decoder.iou_token.weight"
+    before = {name: tensor.clone() for name, tensor in sam.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"sam\.pth: 1 of its weights are not finite .*\['{key}'\]: .*copy it again"):
+        load_sam_weights(sam, saved(tmp_path, dict(before) | {key: torch.full((1, 32), value)}))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in sam.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w | {"mask_decoder.iou_token.weight": torch.ones(1, 32, dtype=torch.int8)}, "iou_token.weight int8"),
+        (lambda w: w | {"mask_decoder.iou_token.weight": torch.ones(1, 32).to_sparse()}, "something else than named"),
+        (lambda w: w | {3: torch.ones(1)}, "something else than named tensors"),
+        (lambda w: {}, "keys missing .* and [0-9]+ more"),
+        (lambda w: {f"module.{name}": tensor for name, tensor in w.items()}, "keys missing .* and [0-9]+ more"),
+        (lambda w: w | {"prompt_encoder.point_embeddings.weight": torch.tensor(1.0)}, "1 unexpected"),
+    ],
+)
+def test_weights_of_another_kind_are_refused(tmp_path, sam, change, said):
+    with pytest.raises(ValueError, match=said) as error:
+        load_sam_weights(sam, saved(tmp_path, change(dict(sam.state_dict()))))
+    assert len(str(error.value)) < 5000
+
+
+@pytest.mark.parametrize("at", [0, 100, 3000, -200, -1000])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_file_with_damaged_bytes_is_refused_or_changes_values_only(tmp_path, sam, at, legacy):
+    path = tmp_path / "sam.pth"
+    torch.save(sam.state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    content = bytearray(path.read_bytes())
+    content[at : at + 64 if at + 64 else None] = b"\xff" * len(content[at : at + 64 if at + 64 else None])
+    path.write_bytes(content)
+    try:
+        load_sam_weights(sam, path)
+    except (ValueError, OSError) as error:
+        assert "sam.pth" in str(error)  # noqa: PT017 - both ways out are right
+    assert all(tensor.isfinite().all() for tensor in sam.state_dict().values())
+
+
+def test_two_files_of_a_folder_with_the_same_weight_are_refused(tmp_path, sam):
+    for name in ("a", "b"):
+        save_file(sam.state_dict(), tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match=r"b\.safetensors holds .*, which another file"):
+        load_sam_weights(sam, tmp_path)
+    (tmp_path / "a.safetensors").rename(tmp_path / "model.safetensors")
+    load_sam_weights(sam, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": "a"}, "width is 'a'; it must be a whole number"),
+        ({"width": True, "depth": None}, "width is True; .*depth is None"),
+        ({"heads": 3}, "width 32 cannot have 3 heads"),
+        ({"patch_size": 0}, "patch_size is 0, and must be 1 or more"),
+        ({"global_blocks": [0, 7]}, r"global_blocks names \[7\], but the SAM's encoder has blocks 0 to 1"),
+        ({"image_size": 10**9}, "image_size is 1000000000"),
+        ({"colour": 1}, "it has no field colour"),
+        ({"family": "sam3"}, "'sam3' is no kind of SAM"),
+        ({"family": ["sam"]}, "is no kind of SAM"),
+    ],
+)
+def test_a_size_from_a_file_is_checked(size, changes, said):
+    with pytest.raises(ValueError, match=said):
+        as_size(describe(size) | changes)
+
+
+def test_a_size_of_four_stages_has_four_of_each():
+    with pytest.raises(ValueError, match="a SAM 2 has four stages: heads must be four"):
+        as_size(describe(SAM_PRESETS["tiny-sam2"]) | {"heads": [1, 1, 4]})
