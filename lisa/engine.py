@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lisa.arguments import TrainArgs
 from lisa.optimizer import build_optimizer
-from lisa.run_stop import outlive_first_signal
+from lisa.run_stop import end_with
 
 
 def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
@@ -92,6 +94,6 @@ def micro_batches(stream: SampleStream, workers: int) -> Iterator[Any]:
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=outlive_first_signal,
+        worker_init_fn=partial(end_with, os.getpid()),
     )
     return iter(loader)

@@ -186,13 +186,14 @@ def _remove_older(folder: Path, newest: Path) -> None:
 @contextmanager
 def _only_tensors() -> Iterator[None]:
     """DeepSpeed reads its files with pickle, which runs what they say: torch is told to read tensors only."""
-    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
 
     before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
-        with torch.serialization.safe_globals([LossScaler, ZeroStageEnum]):
+        with torch.serialization.safe_globals([LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]):
             yield
     finally:
         del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]

@@ -69,17 +69,19 @@ class StopSignals:
             os.kill(os.getpid(), number)
 
 
-def outlive_first_signal(worker: int = 0) -> None:
-    """For processes that prepare data: they are needed until the step is done, and end with the process they serve."""
-    noted: list[float] = []
+def end_with(loader: int, worker: int = 0) -> None:
+    """For a process that prepares data for the process `loader`: only a signal of that one ends it.
 
-    def note(number: int, frame: object) -> None:
-        if noted and time.monotonic() - noted[0] > SAME:
-            os._exit(128 + number)
-        noted.append(time.monotonic())
+    A terminal or a scheduler may send its signal to all, and the data is needed until the step is done.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
-    for number in SIGNALS:
-        signal.signal(number, note)
+    def wait() -> None:
+        while signal.sigwaitinfo(SIGNALS).si_pid != loader:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _say(sentence: str) -> None:

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import resource
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
+for name in (
+    "deepspeed",
+    "torch.utils.tensorboard",
+    "datasets.collate",
+    "datasets.mixture",
+    "datasets.own",
+    "datasets.validation",
+    "eval.cli",
+    "eval.sheet",
+    "lisa.checkpoint",
+    "lisa.start",
+    "lisa.trainable",
+    "lisa.trainer",
+    "train_ds",
+):
+    importlib.import_module(name)
 torch.set_num_threads(1)
-
-import deepspeed  # noqa: F401
-from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-
-import datasets.collate
-import datasets.mixture
-import datasets.own
-import datasets.validation
-import eval.cli
-import eval.sheet
-import lisa.checkpoint
-import lisa.start
-import lisa.trainable
-import lisa.trainer
-import train_ds  # noqa: F401
 
 
 def small_files_only() -> None:
     """No file grows beyond 200 kB, as on a disk that is full: enough for a log, not for a checkpoint."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+
+def folder_of_its_own() -> None:
+    """Each process in another working directory, as on machines that do not share a disk."""
+    os.chdir(tempfile.mkdtemp())
+
+
+def second_fails_at_sample_20() -> None:
+    """The second process meets a sample that it cannot read."""
+    from datasets.mixture import Mixture
+
+    draw = Mixture.sample
+
+    def broken(self, epoch: int, i: int):
+        if os.environ.get("RANK") == "1" and i >= 20:
+            raise ValueError("sample 20 cannot be read")
+        return draw(self, epoch, i)
+
+    Mixture.sample = broken

@@ -9,8 +9,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +123,7 @@ def _train(argv: list[str], place: dict[str, str], log: str, prepare: str) -> No
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    multiprocessing.set_start_method("fork", force=True)  # a user's process is not a server's child
     for name in LAUNCHER:
         os.environ.pop(name, None)
     os.environ.update(place)
