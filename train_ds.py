@@ -47,13 +47,14 @@ def one_run(argv: list[str]) -> dict:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from eval.readable import check_readable
     from lisa.processes import is_first
-    from lisa.run_dir import check_run_dir
+    from lisa.run_dir import check_run_dir, check_writable
     from lisa.run_lock import run_lock
     from lisa.run_stop import StopSignals
 
     if not is_first():
         with StopSignals() as signals:
             return {} if args.eval_only else train_together(args, argv, signals)
+    check_writable(args.run_dir)
     with run_lock(args.run_dir):
         check_run_dir(args)
         data = open_data(args)

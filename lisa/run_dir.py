@@ -19,9 +19,22 @@ FLAGS = "flags.json"
 FULL_DISK = "free space and start again with the same command"
 
 
+def check_writable(run_dir: Path) -> None:
+    """Make the folder; OSError when nothing can be written there."""
+    probe = run_dir / f".probe-{os.getpid()}"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"\0")
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            f"the folder of the run, {run_dir}, cannot be written to ({error.strerror}): mend that, or choose another "
+            "with --log_base_dir"
+        ) from None
+
+
 def check_run_dir(args: TrainArgs) -> None:
     """Refuse, before anything is loaded, a folder that cannot be written to or holds a run that is not to go on so."""
-    _check_writable(args.run_dir)
     begun = (args.run_dir / FLAGS).exists() or bool(checkpoints_in(args.run_dir / "checkpoints"))
     if args.eval_only or args.overwrite or not begun:
         return
@@ -92,19 +105,6 @@ def check_state(args: TrainArgs, state: RunState, world: int) -> None:
 
 def _processes(count: int) -> str:
     return "1 process" if count == 1 else f"{count} processes"
-
-
-def _check_writable(run_dir: Path) -> None:
-    probe = run_dir / f".probe-{os.getpid()}"
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"\0")
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            f"the folder of the run, {run_dir}, cannot be written to ({error.strerror}): mend that, or choose another "
-            "with --log_base_dir"
-        ) from None
 
 
 def _check_flags(args: TrainArgs, before: Mapping[str, str]) -> None:

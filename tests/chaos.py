@@ -173,7 +173,7 @@ DAMAGES: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "missing file": (missing, "is missing"),
     "changed record": (record, "was changed after it was saved"),
     "stray entries": (stray, ""),
-    "damaged flags.json": (bad_flags, "flags.json cannot be read"),
+    "damaged flags.json": (bad_flags, "flags.json is damaged or missing"),
     "damaged metrics.jsonl": (bad_metrics, "3 lines of"),
 }
 

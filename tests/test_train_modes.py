@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint_and_a_code_of_its_own(stopped, ag
 
 
 def test_a_second_signal_ends_it_at_once(inputs, tmp_path):
-    flags = {"log_base_dir": str(tmp_path), "no_eval": "", "steps_per_epoch": "9", "grad_accumulation_steps": "200"}
+    flags = {"log_base_dir": str(tmp_path), "no_eval": "", "steps_per_epoch": "9", "grad_accumulation_steps": "100"}
     run = Run(SHORT | inputs | flags, tmp_path / "log.txt")
     run.until("step 1/9")
     run.kill(signal.SIGINT)
@@ -150,34 +151,27 @@ def test_two_runs_in_one_folder_are_refused(inputs, tmp_path):
     assert "is in use by another run (process" in run.output()
 
 
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        ({"log_base_dir": "/proc/nowhere"}, "cannot be written to"),
-        ({"val_dataset": "own|{broken}"}, "1 of 1 images of the validation set"),
-    ],
-)
-def test_what_would_end_a_run_late_is_told_at_the_start(inputs, tmp_path, flags, sentence):
-    (tmp_path / "a.png").write_bytes((tmp_path.parent / "none").name.encode())
-    flags = {name: value.format(broken=_truncated(tmp_path)) for name, value in flags.items()}
-    run = Run(SHORT | inputs | {"log_base_dir": str(tmp_path)} | flags, tmp_path / "log.txt", ranks=2)
+def test_a_folder_that_cannot_be_written_to_is_told_at_the_start(inputs, tmp_path):
+    run = Run(SHORT | inputs | {"log_base_dir": "/proc/nowhere"}, tmp_path / "log.txt", ranks=2)
     assert run.wait() == [2, 2]
     assert run.output().count("error: ") == 1, run.output()
-    assert sentence in run.output()
-    assert "step 1/" not in run.output()
+    assert "the folder of the run, /proc/nowhere/run, cannot be written to" in run.output()
 
 
-def _truncated(folder) -> str:
-    """A file of data whose one image ends in its middle."""
-    import numpy as np
-    from PIL import Image
+def test_a_validation_set_that_cannot_be_read_is_told_at_the_start(tmp_path):
+    from datasets.validation import open_validation
+    from eval.readable import check_readable
 
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / "cut.png")
-    data = (folder / "cut.png").read_bytes()
-    (folder / "cut.png").write_bytes(data[: len(data) // 2])
-    line = {"image": "cut.png", "question": "Where?", "answer": "[SEG].", "masks": [[1, 1, 30, 1, 30, 30]]}
-    (folder / "broken.jsonl").write_text(json.dumps(line) + "\n")
-    return str(folder / "broken.jsonl")
+    source = Path(__file__).parent / "goldens" / "minidata" / "dataset" / "reason_seg"
+    shutil.copytree(source, tmp_path / "reason_seg")
+    check_readable(open_validation(tmp_path, "ReasonSeg|val"))
+    for name in ("2001_ddd_o.jpg", "2003_fff_o.jpg"):
+        path = tmp_path / "reason_seg" / "ReasonSeg" / "val" / name
+        path.write_bytes(path.read_bytes()[:300])
+    broken = open_validation(tmp_path, "ReasonSeg|val")
+    with pytest.raises(ValueError, match=r"2 of 3 images .*ReasonSeg\|val cannot be read: .*2001_ddd_o.*2003_fff_o"):
+        check_readable(broken)
+    check_readable(broken, limit=0)
 
 
 def test_processes_that_do_not_see_one_disk_are_refused(inputs, tmp_path):
