@@ -161,6 +161,10 @@ class TrainArgs:
     """Decoupled weight decay."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    loss_normalization: Literal["step", "micro_batch"] = "step"
+    """Average the losses over all masks (words, for the answers' cross entropy) of an optimiser step, over its micro-batches and processes, or within each micro-batch, as the reference does."""
+    max_skipped_steps: int = 10
+    """A step whose gradient is not finite is left out; stop after so many in a row."""
     precision: Literal["fp32", "bf16", "fp16", "bf16_mixed"] = "bf16"
     """fp32; weights in bf16 or fp16; or bf16_mixed: fp32 weights, bf16 products."""
     zero_stage: Literal[0, 1, 2] = 2
@@ -242,6 +246,7 @@ class TrainArgs:
             "grad_accumulation_steps",
             "print_freq",
             "save_every",
+            "max_skipped_steps",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it must be at least 1")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from huggingface_hub import save_torch_state_dict
+from torch import Tensor
 
 from lisa.config import LisaConfig
+from lisa.finite import refuse_not_finite
 from lisa.generation import Predictor
 from lisa.kept import KEPT_MODELS
 from lisa.modeling import LisaModel
 from lisa.processing import LisaProcessor
 from lisa.quantize import Quantization, load_quantized
 from lisa.released import holds_released, open_released, resolve
-from lisa.released.files import replaced_folder
+from lisa.released.checkpoint import skeleton
+from lisa.released.files import ShardWriter, replaced_folder
 from lisa.weights import dtype_of, in_dtype
+
+SHARD_WEIGHTS = 2**31
+"""Weights in a file, at most: 4 GiB in half precision."""
 
 
 def load(
@@ -47,25 +53,59 @@ def save(model: LisaModel, processor: LisaProcessor, folder: str | Path, dtype: 
     """Everything that `load` needs, in one folder: config, tokenizer, image processor, and weights in `dtype`.
 
     Adapters are merged into the layers they adapt. The folder is written beside its place and moved there
-    whole; an older one goes only then. ValueError when the folder holds something else than a model.
+    whole; an older one goes only then. ValueError when the folder holds something else than a model, when the weights
+    are not all of the model's config (it is quantised), or when one is not finite in `dtype`.
     """
-    config = copy.deepcopy(model.config)
+    config = copy.deepcopy(model.describe_modules())
     config.architectures = [LisaModel.__name__]
     config.dtype = dtype_of(dtype)
-    tied = _tied_names(config)
-    weights = {
-        name: in_dtype(name, tensor, dtype) for name, tensor in merged_state_dict(model).items() if name not in tied
-    }
+    weights = merged_state_dict(model)
+    _check_weights(weights, config)
+    for tied in _tied_names(config):
+        del weights[tied]
+    refuse_not_finite(weights.items(), dtype)
     with replaced_folder(Path(folder)) as unfinished:
         config.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
-        save_torch_state_dict(weights, unfinished)
+        writer = ShardWriter(unfinished, "model", ".safetensors")
+        for shard in _shards(weights):
+            writer.write({name: _own_copy(in_dtype(name, tensor, dtype)) for name, tensor in shard.items()})
+        writer.finish()
 
 
-def merged_state_dict(model: LisaModel) -> dict[str, torch.Tensor]:
+def _check_weights(weights: dict[str, Tensor], config: LisaConfig) -> None:
+    """Whether these are the weights of the model that `config` describes; ValueError tells those that are not."""
+    wanted = {name: tensor.shape for name, tensor in skeleton(config).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} weights of this model are not those that its config describes ({', '.join(wrong[:3])} ...): "
+            "a quantised model cannot be saved, save the one that it was made of; else bring model.config in line with "
+            "the modules that were changed"
+        )
+
+
+def _shards(weights: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The weights in order, in parts of at most about `SHARD_WEIGHTS`."""
+    shard: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if shard and sum(one.numel() for one in shard.values()) + tensor.numel() > SHARD_WEIGHTS:
+            yield shard
+            shard = {}
+        shard[name] = tensor
+    yield shard
+
+
+def _own_copy(tensor: Tensor) -> Tensor:
+    """The values in memory of their own: in training, weights are views of a buffer that holds all of them."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
+
+
+def merged_state_dict(model: LisaModel) -> dict[str, Tensor]:
     """The weights as a plain model has them: adapters merged into the layers they adapt."""
     if not hasattr(model.vlm, "merge_and_unload"):
-        return model.state_dict()
+        return dict(model.state_dict())
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("vlm.")}
     merged = copy.deepcopy(model.vlm).merge_and_unload()
     return own | {f"vlm.{name}": tensor for name, tensor in merged.state_dict().items()}

@@ -9,6 +9,13 @@ from transformers import AutoConfig, PretrainedConfig
 from lisa.conversation import TEMPLATES
 from sam_bridge.sizes import AnySize, as_size, describe
 
+HEADS = {
+    "dense": ("dense_prompt", "dense_image"),
+    "ground": ("name_image",),
+    "look": ("look_state", "look_token"),
+}
+"""Auxiliary heads by the loss term that teaches them, and the modules of `LisaModel` that they are."""
+
 
 class LisaConfig(PretrainedConfig):
     """A vision-language model, a SAM, and the token [SEG] that joins them.
@@ -29,6 +36,8 @@ class LisaConfig(PretrainedConfig):
         "low_res" on the decoder's grid.
     click_decoder: whether masks that are corrected by clicks have a mask decoder of their own (`train_clicks.py`);
         a SAM that knows clicks needs none.
+    heads: the auxiliary heads (keys of `HEADS`) that the model has, whatever their loss weighs now; None: those whose
+        loss has a weight.
     released: what only the released format knows, kept for the way back: "config" (its config.json) and "inv_freq"
         (type and values of the rotary frequencies in its files, None when they are not in there).
     *_loss_weight: factors of the loss terms (see `lisa.losses`); 0 switches a term off. The reference knows ce,
@@ -58,6 +67,7 @@ class LisaConfig(PretrainedConfig):
         ground_loss_weight: float = 0.0,
         look_loss_weight: float = 0.0,
         click_decoder: bool = False,
+        heads: list[str] | None = None,
         released: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -81,9 +91,17 @@ class LisaConfig(PretrainedConfig):
         self.ground_loss_weight = ground_loss_weight
         self.look_loss_weight = look_loss_weight
         self.click_decoder = click_decoder
+        self.heads = None if heads is None else [_one_of("heads", head, tuple(HEADS)) for head in heads]
         self.released = released
         kwargs.setdefault("tie_word_embeddings", getattr(self.vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)
+
+    @property
+    def wanted_heads(self) -> list[str]:
+        """The auxiliary heads that a model of this config has."""
+        if self.heads is not None:
+            return self.heads
+        return [head for head in HEADS if getattr(self, f"{head}_loss_weight") > 0]
 
     @property
     def sam_size(self) -> AnySize:

@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lisa.arguments import TrainArgs
-from lisa.optimizer import build_optimizer
+from lisa.optimizer import build_optimizer, skip_not_finite
+from lisa.reduction import OrderedReduction
 from lisa.run_stop import end_with
 
 
@@ -25,7 +26,7 @@ def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
         "gradient_accumulation_steps": args.grad_accumulation_steps,
         "gradient_clipping": args.clip,
         "steps_per_print": 10**9,
-        "bf16": {"enabled": args.precision == "bf16"},
+        "bf16": {"enabled": args.precision == "bf16", "check_grad_overflow": True},
         "fp16": {"enabled": args.precision == "fp16"},
         "zero_optimization": {
             "stage": args.zero_stage,
@@ -55,7 +56,11 @@ def start_engine(model: nn.Module, args: TrainArgs, steps: int) -> Any:
 
     deepspeed.utils.logger.addFilter(_is_news)
     optimizer = build_optimizer(model, args.optimizer, args.lr, (args.beta1, args.beta2), args.weight_decay)
+    if not args.zero_stage and args.precision in ("fp32", "bf16_mixed"):
+        skip_not_finite(optimizer)  # DeepSpeed's own optimisers do so themselves
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(args, steps))
+    if args.zero_stage:
+        OrderedReduction(engine.optimizer)
     return engine
 
 
@@ -77,6 +82,12 @@ class SampleStream(Dataset):
 
     def __len__(self) -> int:
         return self.args.total_steps * self.args.grad_accumulation_steps - self.first
+
+    def drawn_in(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, i) of every sample of an optimiser step (0 is the first of the run), over all ranks."""
+        args = self.args
+        per_step = args.batch_size * args.grad_accumulation_steps * self.world
+        return [divmod(step * per_step + k, per_step * args.steps_per_epoch) for k in range(per_step)]
 
     def __getitem__(self, number: int) -> Any:
         args = self.args

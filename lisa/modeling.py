@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -16,14 +16,14 @@ from transformers import PreTrainedModel
 
 from lisa.attention import Layout
 from lisa.backbones import Backbone, adapt, build
-from lisa.config import LisaConfig
+from lisa.config import HEADS, LisaConfig
 from lisa.losses import answer_loss
 from lisa.objective import (
     LOOK_WIDTH,
-    dense_logits,
     look_terms,
     mask_terms,
     of_each,
+    reach_all,
     sam_naming_terms,
     token_naming_terms,
     weighed,
@@ -78,11 +78,12 @@ class LisaModel(PreTrainedModel):
         self.sam = build_sam(config.sam_size)
         self.text_hidden_fcs = build_text_hidden_fcs(self.backbone.width, config.sam_size.prompt_width)
         width = config.sam_size.prompt_width
-        if config.dense_loss_weight > 0:
+        heads = config.wanted_heads
+        if "dense" in heads:
             self.dense_prompt, self.dense_image = nn.Linear(width, width), nn.Conv2d(width, width, 1)
-        if config.ground_loss_weight > 0:
+        if "ground" in heads:
             self.name_image = nn.Linear(width, self.backbone.width)
-        if config.look_loss_weight > 0:
+        if "look" in heads:
             self.look_state, self.look_token = (nn.Linear(self.backbone.width, LOOK_WIDTH) for _ in range(2))
         self.click_decoder = copy.deepcopy(self.sam.mask_decoder) if config.click_decoder else None
         """For masks that are corrected by clicks, where SAM's own decoder has never seen one (`train_clicks.py`)."""
@@ -113,6 +114,20 @@ class LisaModel(PreTrainedModel):
             raise ValueError(f"{folder} does not hold the model of its config: {listed}; copy the whole folder again")
         return model
 
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As transformers does it, with the config of the modules that are there."""
+        self.describe_modules()
+        super().save_pretrained(*args, **kwargs)
+
+    def describe_modules(self) -> LisaConfig:
+        """The config, brought in line with the modules: what is there now decides what a loaded model will have."""
+        config = self.config
+        config.click_decoder = self.click_decoder is not None
+        config.heads = [head for head, modules in HEADS.items() if None not in map(self._modules.get, modules)]
+        for head in HEADS.keys() - set(config.heads):
+            setattr(config, f"{head}_loss_weight", 0.0)
+        return config
+
     def _init_weights(self, module: nn.Module) -> None:
         """Parts bring their own initialisation; only SAM's constants, which no file holds, are set again."""
         if module is self.sam:
@@ -134,17 +149,27 @@ class LisaModel(PreTrainedModel):
             return [parts["language_model"], parts["embeddings"], *seen_by_sam]
         return [self]
 
-    def forward(self, batch: Batch, stage: str = "answers") -> dict[str, Tensor]:
+    def forward(
+        self, batch: Batch, stage: str = "answers", shares: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Loss terms of a batch with targets, each a scalar; "loss" is their weighted sum.
+
+        shares: a factor for each term, where the batch is a part of a step (`lisa.normalization`). Every parameter that
+        requires a gradient gets one, if only 0: processes that exchange gradients must have them for the same ones.
 
         The stages "vision" and "grounding" come before the answers (`lisa.grounding`): the first learns from the names
         of things, the second from the questions and answers as they are, read without the picture.
         """
+        terms = weighed(self._terms(batch, stage), self.config, shares)
+        return terms | {"loss": reach_all(terms["loss"], self.parameters())}
+
+    def _terms(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        """The loss terms of a stage."""
         if stage == "vision":
             image_tokens = self.image_tokens(batch)
             embeddings = self.sam_embeddings(batch.sam_pixels, batch.sam_keys)
             terms = token_naming_terms(self, image_tokens, batch)
-            return weighed(terms | sam_naming_terms(self, embeddings, batch.names.image_of, batch), self.config)
+            return terms | sam_naming_terms(self, embeddings, batch.names.image_of, batch)
         reads_pictures = stage == "answers"
         plan = (batch.plan if reads_pictures else None) or self._plan(batch, reads_pictures)
         image_tokens = self.image_tokens(batch) if reads_pictures else None
@@ -154,30 +179,15 @@ class LisaModel(PreTrainedModel):
         masks = self.masks_from_embeddings(line.index_select(0, plan.seg), plan.row_of, embeddings)
         terms = {"ce": answer_loss(line.index_select(0, plan.learned), plan.words, self.backbone.logits)}
         terms |= mask_terms(self, masks, plan, batch)
-        if len(plan.seg) == 0:
-            terms["bce"] = terms["bce"] + self._unused_road(line, batch)
         if batch.names is not None:
             terms |= token_naming_terms(self, image_tokens, batch) if reads_pictures else {}
             terms |= sam_naming_terms(self, masks.embeddings, masks.row_of[batch.names.mask_index], batch)
         if self.config.look_loss_weight > 0 and reads_pictures:
             terms |= look_terms(self, _in_rows(line, plan.layout, batch.rows), image_tokens, batch)
-        return weighed(terms, self.config)
+        return terms
 
     def _plan(self, batch: Batch, pictures: bool) -> Plan:
         return Plan.of(batch.rows, len(batch.sizes), self.config.seg_token_id, self.config.seg_state, pictures=pictures)
-
-    def _unused_road(self, states: Tensor, batch: Batch) -> Tensor:
-        """Zero, by way of everything between the first of some states (N, D) and its mask.
-
-        When one process has a [SEG] and another has none, both must use the same parameters: ZeRO's gradient
-        exchange breaks off otherwise.
-        """
-        first = states.new_zeros(1, dtype=torch.int64)
-        masks = self.masks_from_states(states[:1], first, batch.sam_pixels, batch.sam_keys)
-        used = masks.low_res.sum() + masks.scores.sum()
-        if self.config.dense_loss_weight > 0:
-            used = used + dense_logits(self, masks).sum()
-        return 0 * used
 
     def image_tokens(self, batch: Batch) -> Tensor:
         """(B, P, D): what the language model reads for each picture; those with fewer tokens than P end in zeros."""

@@ -5,7 +5,8 @@ Each function gives scalars by name; `weighed` adds them up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +23,36 @@ if TYPE_CHECKING:
     from lisa.plan import Plan
     from lisa.processing import Batch, Names
 
+
+class _ReachAll(torch.autograd.Function):
+    """A loss as it is, whose gradient reaches parameters that it does not depend on: 0."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.parameters = parameters
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        # Expanded zeros take no memory; what the loss does depend on is added to them.
+        return gradient, *(parameter.new_zeros(()).expand_as(parameter) for parameter in ctx.parameters)
+
+
+def reach_all(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    """The loss, whose backward pass leaves a gradient in each of the parameters that require one."""
+    return _ReachAll.apply(loss, *(parameter for parameter in parameters if parameter.requires_grad))
+
+
 LOOK_WIDTH = 64
 """Channels in which a state is compared with the image tokens."""
 
 
-def weighed(terms: dict[str, Tensor], config: LisaConfig) -> dict[str, Tensor]:
-    """The terms, with "loss", their sum weighed as the config says."""
+def weighed(
+    terms: dict[str, Tensor], config: LisaConfig, shares: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The terms, each times its share, with "loss", their sum weighed as the config says."""
+    if shares is not None:
+        terms = {name: term * shares[name] for name, term in terms.items()}
     weights = {
         "ce": config.ce_loss_weight,
         "bce": config.bce_loss_weight,

@@ -94,6 +94,22 @@ class MuonAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
+def skip_not_finite(optimizer: torch.optim.Optimizer) -> None:
+    """Make the optimiser leave everything as it is in a step whose gradient is not finite.
+
+    `optimizer.overflow` tells whether it did: DeepSpeed reads it, and holds the schedule then.
+    """
+    step = optimizer.step
+
+    def checked(closure: Any = None) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        optimizer.overflow = not nn.utils.get_total_norm(gradients).isfinite().item()
+        if not optimizer.overflow:
+            step()
+
+    optimizer.overflow, optimizer.step = False, checked
+
+
 def build_optimizer(
     model: nn.Module, name: str, lr: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.Optimizer:

@@ -76,7 +76,9 @@ def _from_lisa(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     _choose_losses(args, config)
     model = LisaModel.from_pretrained(folder, config=config, dtype=torch.float32)
     # What it knows of clicks goes with the embeddings that it had; train_clicks.py teaches it anew.
-    model.click_decoder, config.click_decoder = None, False
+    model.click_decoder = None
+    model.describe_modules()
+    processor.config = model.config
     model.vlm.set_attn_implementation(args.attention)
     return model, processor
 

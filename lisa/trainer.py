@@ -13,7 +13,9 @@ from torch import Tensor
 from lisa.arguments import Stage, TrainArgs
 from lisa.disk_space import check_disk_space
 from lisa.engine import SampleStream, micro_batches, start_engine
+from lisa.finite import refuse_not_finite
 from lisa.modeling import LisaModel
+from lisa.normalization import mean_over_ranks, shares_of_step
 from lisa.processes import join_processes
 from lisa.processing import Batch
 from lisa.profile_table import StepProfiler
@@ -31,6 +33,7 @@ from lisa.run_checkpoint import (
 from lisa.run_dir import check_state, flags_as_text
 from lisa.run_log import RunLog, StepProgress
 from lisa.run_stop import RunStopped, StopSignals
+from lisa.skipped import SkippedSteps
 from lisa.trainable import train_mode
 
 
@@ -66,6 +69,7 @@ class Trainer:
             args.profile, device, args.precision, args.run_dir / "profile.json" if self.rank == 0 else None
         )
         self.broken_at: Tensor | None = None
+        self.skipped = SkippedSteps(args, stream)
         if checkpoint:
             self._enter(next(stage for stage in args.stages if self.step <= stage.last))
             load_checkpoint(self.engine, checkpoint)
@@ -145,6 +149,7 @@ class Trainer:
 
     def _save(self) -> None:
         """A checkpoint with all that was trained, in this stage or an earlier one."""
+        refuse_not_finite(self.model.named_parameters())
         learning = [parameter.requires_grad for parameter in self.trained]
         for parameter in self.trained:
             parameter.requires_grad_(True)  # DeepSpeed leaves out what is frozen
@@ -164,25 +169,44 @@ class Trainer:
     def _one_step(self, stage: str) -> dict[str, Tensor]:
         """One optimiser step; returns the mean of each loss term over its micro-batches.
 
-        Nothing here waits for the device: the terms are read where a line of the log is written.
+        The device is waited for once, to know whether the gradient is finite; the terms, means over all ranks, are
+        read where a line of the log is written.
         """
         # Dropout is a function of (seed, step, rank), so a resumed run draws what an unbroken one draws.
         torch.manual_seed(hash((self.args.seed, self.step, self.rank)) % 2**63)
         totals: dict[str, Tensor] = {}
-        for _ in range(self.args.grad_accumulation_steps):
-            with part("data"):
-                batch = next(self.batches).to(self.engine.device)
+        for batch, shares in self._micro_batches():
             with _autocast(self.args.precision, self.engine.device):
-                terms = self.engine(batch, stage)
+                terms = self.engine(batch, stage, shares)
             with part("losses and masks, backward"):
                 self.engine.backward(terms["loss"])
             with part("optimiser"):
                 self.engine.step()
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0.0) + value.detach() / self.args.grad_accumulation_steps
+        totals = mean_over_ranks(totals, self.world)
         self._note_broken(totals["loss"])
         self.step += 1
-        return totals
+        loss_scale = getattr(self.engine.optimizer, "loss_scale", 1.0)  # torch's own optimisers have none
+        self.skipped.note(self.step, self.engine.was_step_applied(), loss_scale)
+        return totals | self.skipped.terms(totals["loss"])
+
+    def _micro_batches(self) -> Iterator[tuple[Batch, dict[str, Tensor] | None]]:
+        """The micro-batches of a step on the device, each with the shares of its loss terms in those of the step."""
+        device, count = self.engine.device, self.args.grad_accumulation_steps
+        if self.args.loss_normalization == "micro_batch":
+            for _ in range(count):
+                with part("data"):
+                    batch = next(self.batches).to(device)
+                yield batch, None
+            return
+        with part("data"):
+            batches = [next(self.batches) for _ in range(count)]
+            shares = shares_of_step(batches, self.model.config, self.world, device)
+        while batches:
+            with part("data"):
+                batch = batches.pop(0).to(device)
+            yield batch, shares.pop(0)
 
     def _note_broken(self, loss: Tensor) -> None:
         """Remember, on the device, the first step whose loss is not finite."""
@@ -193,9 +217,11 @@ class Trainer:
     def _refuse_broken(self) -> None:
         """End the run before it logs or saves anything that came after such a step."""
         if self.broken_at is not None and self.broken_at.isfinite():
+            # Weights of half precision stay so: only what may change on --resume is advised.
+            or_fp32 = " or use --precision fp32" if self.args.precision == "bf16_mixed" else ""
             raise ValueError(
-                f"the loss was not finite at step {self.broken_at.item():.0f}; lower --lr or use --precision fp32, "
-                "then --resume continues from the last checkpoint"
+                f"the loss was not finite at step {self.broken_at.item():.0f}; lower --lr{or_fp32}, then --resume "
+                "continues from the last checkpoint"
             )
 
 

@@ -224,6 +224,21 @@ def full_disk(chaos: Chaos, stopped: Path) -> None:
     print(f"  exit codes {codes}: {told}", flush=True)
 
 
+def nan_gradient(chaos: Chaos) -> None:
+    """A NaN in one gradient of one process: that step is left out and counted, and the model at the end is finite."""
+    from safetensors.torch import load_file
+
+    run = chaos.run("nan", prepare="nan_in_a_gradient")
+    codes = run.wait()
+    chaos.check(codes == [0] * chaos.ranks, f"NaN gradient: exit codes {codes}", run)
+    chaos.check_output(run)
+    chaos.check("skipped_steps 1" in run.output(), "NaN gradient: the step was not counted", run)
+    model = chaos.run_dir("nan") / "model" / "model.safetensors"
+    finite = model.exists() and all(bool(weight.isfinite().all()) for weight in load_file(model).values())
+    chaos.check(finite, "NaN gradient: no finite model at the end", run)
+    print(f"  NaN gradient: exit codes {codes}, the model is {'finite' if finite else 'NOT finite'}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
@@ -241,6 +256,7 @@ def main() -> int:
         for kind in DAMAGES:
             damage(chaos, stopped, kind)
         full_disk(chaos, stopped)
+        nan_gradient(chaos)
     print(json.dumps({"kills": done, "damages": len(DAMAGES), "problems": len(chaos.problems)}))
     for problem in chaos.problems:
         print(f"PROBLEM {problem}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import Chaos, damage, full_disk, kills, stopped_run
+from tests.chaos import Chaos, damage, full_disk, kills, nan_gradient, stopped_run
 
 
 def test_whatever_ends_or_damages_a_run_it_comes_to_the_unbroken_weights(tmp_path):
@@ -12,4 +12,5 @@ def test_whatever_ends_or_damages_a_run_it_comes_to_the_unbroken_weights(tmp_pat
     for kind in ("flipped bytes", "stray entries", "damaged metrics.jsonl"):
         damage(chaos, stopped, kind)
     full_disk(chaos, stopped)
+    nan_gradient(chaos)
     assert chaos.problems == []

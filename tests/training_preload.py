@@ -54,3 +54,22 @@ def second_fails_at_sample_20() -> None:
         return draw(self, epoch, i)
 
     Mixture.sample = broken
+
+
+def nan_in_a_gradient() -> None:
+    """The first process has a NaN in one gradient of step 4."""
+    from lisa.trainer import Trainer
+
+    one_step = Trainer._one_step
+
+    def broken(self, stage: str):
+        if self.step != 3 or self.rank != 0:
+            return one_step(self, stage)
+        weight = max(self.trained, key=lambda parameter: parameter.numel() * parameter.requires_grad)
+        hook = weight.register_hook(lambda gradient: gradient * float("nan"))
+        try:
+            return one_step(self, stage)
+        finally:
+            hook.remove()
+
+    Trainer._one_step = broken

@@ -308,9 +308,8 @@ def toy_lisa(toy: Toy, **changes) -> tuple[LisaModel, LisaProcessor]:
     own_marks = family_marks(vlm_config)
     config = LisaConfig(
         vlm_config=vlm_config,
-        sam=SAM_SIZE,
         seg_token_id=tokenizer.get_vocab()[SEG],
-        **{"template": "plain", "model_max_length": 512, "use_im_start_end": not own_marks} | changes,
+        **{"sam": SAM_SIZE, "template": "plain", "model_max_length": 512, "use_im_start_end": not own_marks} | changes,
     )
     torch.manual_seed(0)
     model = LisaModel(config).eval()
