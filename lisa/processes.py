@@ -24,6 +24,8 @@ if not torch.cuda.is_available():
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for one that validates or saves; one that dies is noticed at once."""
+MEETING = timedelta(minutes=10)
+"""How long the processes of a launcher wait for each other at the start."""
 SETTLING = 5.0
 """Seconds in which a process that ended with an error tells it."""
 HOST = "127.0.0.1"
@@ -192,8 +194,27 @@ def join_processes() -> tuple[int, int]:
     if not dist.is_initialized() and "RANK" not in os.environ:
         os.environ["LOCAL_RANK"] = "0"  # asked for by DeepSpeed
         _make_group(dist.HashStore(), 0, 1)
+    if not dist.is_initialized():
+        _meet_at_launcher(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     deepspeed.init_distributed(_backend(), auto_mpi_discovery=False, verbose=False, timeout=PATIENCE)
     return dist.get_rank(), dist.get_world_size()
+
+
+def _meet_at_launcher(rank: int, world: int) -> None:
+    """Join the group of a launcher's processes, as torch does, but without waiting for hours for one that died."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun holds the store itself
+    try:
+        store = dist.TCPStore(host, port, world, rank == 0 and not of_agent, MEETING)
+    except dist.DistError as error:
+        raise ChildProcessError(
+            f"the {world} processes of the run did not all come to {host}:{port} within {MEETING}: see what the "
+            f"others tell ({str(error).splitlines()[0]})"
+        ) from None
+    store.set_timeout(PATIENCE)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    prefixed = dist.PrefixStore(f"lisa/attempt_{attempt}", store)
+    dist.init_process_group(_backend(), store=prefixed, rank=rank, world_size=world, timeout=PATIENCE)
 
 
 def _part() -> None:

@@ -7,11 +7,14 @@ import os
 import resource
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+
+import lisa.processes
 
 for name in (
     "deepspeed",
@@ -30,6 +33,9 @@ for name in (
 ):
     importlib.import_module(name)
 torch.set_num_threads(1)
+
+# A test kills processes before they meet; the others tell it, but not after minutes.
+lisa.processes.MEETING = timedelta(seconds=20)
 
 
 def small_files_only() -> None:
