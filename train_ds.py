@@ -5,7 +5,6 @@ Flags choose real data (--dataset_dir), a pretrained model (--version) and every
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from datasets.mixture import Mixture
     from datasets.validation import ValidationSet
     from lisa import LisaModel, LisaProcessor, Predictor
+    from lisa.run_stop import StopSignals
     from lisa.trainer import Trainer
 
 WORLD_IMAGES = 3000
@@ -31,24 +31,53 @@ POINTING_PICTURES = 100
 
 def main(argv: list[str] | None = None) -> dict:
     """Flags -> data, model, trainer -> train, save, validate; returns the report."""
+    argv = sys.argv[1:] if argv is None else argv
+    if "RANK" not in os.environ:
+        return one_run(argv)
+    from lisa.processes import one_of_several
+
+    with one_of_several():
+        return one_run(argv)
+
+
+def one_run(argv: list[str]) -> dict:
+    """What each process does; the first one alone writes to the run's folder, which it locks, and validates."""
     args = parse(argv, [data_problems])
     keep_freed_memory()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from lisa.processes import is_first, together
-    from lisa.run_dir import prepare_run_dir
+    from eval.readable import check_readable
+    from lisa.processes import is_first
+    from lisa.run_dir import check_run_dir, check_writable
+    from lisa.run_lock import run_lock
+    from lisa.run_stop import StopSignals
 
-    if is_first():
-        print(args.summary(), flush=True)
+    if not is_first():
+        with StopSignals() as signals:
+            return {} if args.eval_only else train_together(args, argv, signals)
+    print(args.summary(), flush=True)
+    check_writable(args.run_dir)
+    with run_lock(args.run_dir):
+        check_run_dir(args)
         data = open_data(args)
-        prepare_run_dir(args)
-    if args.eval_only:
-        return validate_only(args, *data)
-    with together(args.processes, main, sys.argv[1:] if argv is None else argv):
-        mixture, validation_sets = data if is_first() else open_data(args)
-        with forgotten_if_refused(args):
-            model, processor = make_model(args, mixture)
-            validation_sets = readable_texts(args, processor, mixture, validation_sets)
-        train(args, model, processor, mixture, validation_sets)
+        for validation_set in data[1]:
+            check_readable(validation_set, args.val_limit or None)
+        if args.eval_only:
+            return validate_only(args, *data)
+        with StopSignals() as signals:
+            return train_together(args, argv, signals, data)
+
+
+def train_together(
+    args: TrainArgs, argv: list[str], signals: StopSignals, data: tuple[Mixture, list[ValidationSet]] | None = None
+) -> dict:
+    """Train in all processes, then validate in the first, which has the data open already."""
+    from lisa.processes import is_first, together
+
+    with together(args.processes, main, argv):
+        mixture, validation_sets = data or open_data(args)
+        model, processor = make_model(args, mixture)
+        validation_sets = readable_texts(args, processor, mixture, validation_sets)
+        train(args, model, processor, mixture, validation_sets, signals)
     if not is_first():
         return {}
     tell_text_notes(args)
@@ -77,19 +106,6 @@ def data_problems(args: TrainArgs) -> list[str]:
     from datasets.names import training_problems
 
     return training_problems(args, TINY.dataset_dir)
-
-
-@contextlib.contextmanager
-def forgotten_if_refused(args: TrainArgs) -> Iterator[None]:
-    """A run that is refused before its first step does not keep the next one of its name from running."""
-    from lisa.processes import is_first
-
-    try:
-        yield
-    except (ValueError, OSError):
-        if is_first() and not args.resume:
-            (args.run_dir / "flags.json").unlink(missing_ok=True)
-        raise
 
 
 def readable_texts(
@@ -162,16 +178,25 @@ def sentences(mixture: Mixture, template: str) -> Iterator[str]:
 
 
 def train(
-    args: TrainArgs, model: LisaModel, processor: LisaProcessor, mixture: Mixture, validation_sets: list[ValidationSet]
+    args: TrainArgs,
+    model: LisaModel,
+    processor: LisaProcessor,
+    mixture: Mixture,
+    validation_sets: list[ValidationSet],
+    signals: StopSignals,
 ) -> None:
     """All stages, then the model's folder; validates between epochs when asked."""
     from datasets.collate import collate
     from lisa import Predictor
     from lisa.checkpoint import save
     from lisa.processes import is_first
+    from lisa.run_dir import begin_run_dir
     from lisa.trainer import Trainer
+    from lisa.whole_file import told_if_full
 
-    trainer = Trainer(model, args, mixture.sample, partial(collate, processor=processor))
+    if is_first():
+        begin_run_dir(args)
+    trainer = Trainer(model, args, mixture.sample, partial(collate, processor=processor), signals)
     *earlier, answers = args.stages
     for stage in earlier:
         if trainer.step < stage.last:
@@ -183,7 +208,9 @@ def train(
         if is_first() and args.eval_every and epoch % args.eval_every == 0 and epoch < args.epochs:
             validate(args, Predictor(model, processor, name=args.exp_name), validation_sets)
     if is_first():
-        save(model, processor, args.run_dir / "model", args.save_dtype)
+        mend = "the last checkpoint is whole: free space, and --resume writes the model"
+        with told_if_full(args.run_dir / "model", mend):
+            save(model, processor, args.run_dir / "model", args.save_dtype)
 
 
 def report_pointing(

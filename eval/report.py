@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -62,9 +63,13 @@ def write_report(report: dict, path: Path) -> None:
         file.write("\n")
 
 
+LOG_WIDTH = 200
+"""Columns where stdout is no terminal, which would be taken to have 80."""
+
+
 def print_report(report: dict, console: Console | None = None) -> None:
     """Print per data the scores of the model and the baselines, and by kind of question where it has any."""
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     console.print(f"[bold]{escape(report['model'])}[/bold], code {report['commit']}")
     for data, results in _by_data(report).items():
         first = next(iter(results.values()))

@@ -1,12 +1,11 @@
-"""The training engine: DeepSpeed's, with checkpoints that are never half there and resume at the very sample."""
+"""The training engine, which is DeepSpeed's, and the samples of each step, at which a run resumes."""
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from lisa.arguments import TrainArgs
 from lisa.optimizer import build_optimizer, skip_not_finite
 from lisa.reduction import OrderedReduction
+from lisa.run_stop import end_with
 
 
 def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
@@ -105,52 +105,6 @@ def micro_batches(stream: SampleStream, workers: int) -> Iterator[Any]:
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=partial(end_with, os.getpid()),
     )
     return iter(loader)
-
-
-def save_checkpoint(engine: Any, folder: Path, step: int) -> None:
-    """Write `folder/step_N` whole, then remove older ones: at every moment one whole checkpoint is on disk."""
-    name = f"step_{step:07d}"
-    unfinished = folder / f"{name}.partial"
-    if engine.global_rank == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-    torch.distributed.barrier()
-    engine.save_checkpoint(str(unfinished), tag="state", exclude_frozen_parameters=True)
-    torch.distributed.barrier()
-    if engine.global_rank == 0:
-        _sync(unfinished)
-        unfinished.rename(folder / name)
-        _sync(folder)
-        for older in folder.glob("step_*"):
-            if older.name != name:
-                shutil.rmtree(older)
-    torch.distributed.barrier()
-
-
-def load_checkpoint(engine: Any, folder: Path) -> None:
-    """Load the newest whole checkpoint: weights, optimiser and schedule of the stage that it was made in."""
-    engine.load_checkpoint(str(newest_checkpoint(folder)), tag="state", load_module_strict=False)
-
-
-def steps_done(folder: Path) -> int:
-    """Optimiser steps of the newest whole checkpoint, 0 when there is none."""
-    newest = newest_checkpoint(folder)
-    return int(newest.name.removeprefix("step_")) if newest else 0
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint that was finished; unfinished ones end in .partial and are passed over."""
-    finished = [path for path in folder.glob("step_*") if path.suffix != ".partial"]
-    return max(finished, default=None)
-
-
-def _sync(folder: Path) -> None:
-    """Flush a folder and its files to the disk."""
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.multiprocessing import ProcessContext, ProcessExitedException
+
+from lisa.shared_end import SharedEnd, told_end
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # spares DeepSpeed's search, and its warning
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for one that validates or saves; one that dies is noticed at once."""
+MEETING = timedelta(minutes=10)
+"""How long the processes of a launcher wait for each other at the start."""
 SETTLING = 5.0
 """Seconds in which a process that ended with an error tells it."""
 HOST = "127.0.0.1"
 
 Main = Callable[[Sequence[str]], object]
+
+_started_by_another = False
+"""Whether `together` of another process started this one."""
 
 
 def is_first() -> bool:
@@ -32,12 +42,29 @@ def is_first() -> bool:
 
 
 @contextlib.contextmanager
+def one_of_several() -> Iterator[None]:
+    """Around a script's main: where a launcher started several processes, they meet here and end together.
+
+    An error of one is told by that one; the others end with its exit code and say nothing. Nothing happens in a
+    process that is alone.
+    """
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if "RANK" not in os.environ or world == 1 or _started_by_another:
+        yield
+        return
+    join_processes()
+    with SharedEnd(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), "launched"):
+        yield
+    end_group()
+
+
+@contextlib.contextmanager
 def together(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]:
     """Train as one of `count` processes of this machine: the others are started, and run `main(argv)` as well.
 
     Processes of a launcher (torchrun, deepspeed) are taken as they are. No process goes on before all are there, and
     the first does not before the others have ended. An error in one ends all. ValueError: `count` disagrees with the
-    launcher.
+    launcher, or is that of another process. ChildProcessError: another process was killed.
     """
     launched = "RANK" in os.environ
     world = int(os.environ.get("WORLD_SIZE", 1))
@@ -46,6 +73,8 @@ def together(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]:
     if launched or count == 1:
         join_processes()
         yield
+        if world > 1 and not _started_by_another:
+            dist.barrier()
     elif torch.cuda.is_available() and count > torch.cuda.device_count():
         raise ValueError(
             f"--processes is {count}, but there are {torch.cuda.device_count()} GPUs; each process needs its own"
@@ -71,12 +100,13 @@ def _among_others(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]
             _meet(store, others)
             _make_group(store, 0, count)
             join_processes()
-            yield
+            with SharedEnd(HOST, store.port, "parent"):
+                yield
             _part()
         while not others.join():
             pass
-    except RuntimeError:
-        others.join(timeout=SETTLING)  # raises the error of another process, where that is what broke the group
+    except (RuntimeError, ProcessExitedException):
+        _raise_error_of_others(store, others)
         raise
     finally:
         for process in others.processes:
@@ -84,22 +114,41 @@ def _among_others(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]
         end_group()
 
 
-def _meet(store: dist.TCPStore, others: torch.multiprocessing.ProcessContext) -> None:
+def _meet(store: dist.TCPStore, others: ProcessContext) -> None:
     """Wait until all have come; an error of one that could not is raised here."""
     here = [f"process {rank}" for rank in range(1, len(others.processes) + 1)]
     while not store.check(here):
         others.join(timeout=0.1)
 
 
+def _raise_error_of_others(store: dist.TCPStore, others: ProcessContext) -> None:
+    """Raise as a sentence what another process told before it ended, or by which signal it was killed."""
+    deadline = time.monotonic() + SETTLING
+    while time.monotonic() < deadline:
+        if told := told_end(store):
+            raise ValueError(told) from None
+        for rank, process in enumerate(others.processes, start=1):
+            if process.exitcode is not None and process.exitcode < 0:
+                name = signal.Signals(-process.exitcode).name
+                raise ChildProcessError(
+                    f"process {rank} of {len(others.processes) + 1} was ended by {name}"
+                    f"{' (out of memory?)' if name == 'SIGKILL' else ''}; --resume goes on from the last checkpoint"
+                ) from None
+        time.sleep(0.05)
+    others.join(timeout=0)  # raises the error of another process, with its trace, where that is what broke the group
+
+
 def _run_other(index: int, count: int, port: int, threads: int, main: Main, argv: Sequence[str]) -> None:
     """Process number `index` + 1."""
-    rank = index + 1
+    global _started_by_another
+    rank, _started_by_another = index + 1, True
     with _place(rank, count), _threads(threads):
         store = dist.TCPStore(HOST, port, is_master=False)
         store.set(f"process {rank}", "here")
         _make_group(store, rank, count)
         join_processes()
-        main(argv)
+        with SharedEnd(HOST, port, "child"):
+            main(argv)
         _part()
 
 
@@ -145,8 +194,27 @@ def join_processes() -> tuple[int, int]:
     if not dist.is_initialized() and "RANK" not in os.environ:
         os.environ["LOCAL_RANK"] = "0"  # asked for by DeepSpeed
         _make_group(dist.HashStore(), 0, 1)
+    if not dist.is_initialized():
+        _meet_at_launcher(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     deepspeed.init_distributed(_backend(), auto_mpi_discovery=False, verbose=False, timeout=PATIENCE)
     return dist.get_rank(), dist.get_world_size()
+
+
+def _meet_at_launcher(rank: int, world: int) -> None:
+    """Join the group of a launcher's processes, as torch does, but without waiting for hours for one that died."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun holds the store itself
+    try:
+        store = dist.TCPStore(host, port, world, rank == 0 and not of_agent, MEETING)
+    except dist.DistError as error:
+        raise ChildProcessError(
+            f"the {world} processes of the run did not all come to {host}:{port} within {MEETING}: see what the "
+            f"others tell ({str(error).splitlines()[0]})"
+        ) from None
+    store.set_timeout(PATIENCE)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    prefixed = dist.PrefixStore(f"lisa/attempt_{attempt}", store)
+    dist.init_process_group(_backend(), store=prefixed, rank=rank, world_size=world, timeout=PATIENCE)
 
 
 def _part() -> None:

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from lisa.arguments import Stage, TrainArgs
-from lisa.engine import (
-    SampleStream,
-    load_checkpoint,
-    micro_batches,
-    save_checkpoint,
-    start_engine,
-    steps_done,
-)
+from lisa.disk_space import check_disk_space
+from lisa.engine import SampleStream, micro_batches, start_engine
 from lisa.modeling import LisaModel
 from lisa.normalization import mean_over_ranks, shares_of_step
 from lisa.processes import join_processes
 from lisa.processing import Batch
 from lisa.profile_table import StepProfiler
 from lisa.profiling import part
+from lisa.ranks import Ranks, check_alike
+from lisa.run_checkpoint import (
+    RunState,
+    checkpoints_in,
+    load_checkpoint,
+    newest_whole,
+    read_state,
+    save_checkpoint,
+    set_aside,
+)
+from lisa.run_dir import check_state, flags_as_text
+from lisa.run_log import RunLog, StepProgress
+from lisa.run_stop import RunStopped, StopSignals
 from lisa.skipped import SkippedSteps
 from lisa.trainable import train_mode
 from lisa.weights import check_finite
-from lisa.whole_file import write_whole
 
 
 class Trainer:
@@ -41,12 +43,23 @@ class Trainer:
     draw(epoch, i) gives a sample, collate turns a list of samples into a Batch.
     """
 
-    def __init__(self, model: LisaModel, args: TrainArgs, draw: Callable[[int, int], Any], collate: Callable) -> None:
-        self.args, self.model = args, model
+    def __init__(
+        self,
+        model: LisaModel,
+        args: TrainArgs,
+        draw: Callable[[int, int], Any],
+        collate: Callable,
+        signals: StopSignals | None = None,
+    ) -> None:
+        self.args, self.model, self.signals = args, model, signals or StopSignals()
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.rank, self.world = join_processes()
+        self.ranks = Ranks(*join_processes())
+        self.rank, self.world = self.ranks.rank, self.ranks.world
+        check_alike(self.ranks, args)
+        check_disk_space(model, args)
         self.checkpoints = args.run_dir / "checkpoints"
-        self.step = steps_done(self.checkpoints) if args.resume else 0
+        checkpoint = self._choose_checkpoint() if args.resume else None
+        self.step = read_state(checkpoint).step if checkpoint else 0
         stream = SampleStream(draw, collate, args, self.rank, self.world, self.step)
         self.batches: Iterator[Batch] = micro_batches(stream, args.workers)
         self.log = RunLog(args.run_dir, self.step) if self.rank == 0 else None
@@ -57,38 +70,73 @@ class Trainer:
         )
         self.broken_at: Tensor | None = None
         self.skipped = SkippedSteps(args, stream)
-        if self.step:
+        if checkpoint:
             self._enter(next(stage for stage in args.stages if self.step <= stage.last))
-            load_checkpoint(self.engine, self.checkpoints)
+            load_checkpoint(self.engine, checkpoint)
 
     def run_until(self, last_step: int, stage: Stage) -> None:
-        """Train to `last_step` (of the whole run) in a stage of `TrainArgs.stages`."""
+        """Train to `last_step` (of the whole run) in a stage of `TrainArgs.stages`.
+
+        RunStopped: a signal came; the step that it came in is done and in a checkpoint.
+        """
         if self.step >= last_step:
             return
         if stage != self.stage:
             self._enter(stage)
         train_mode(self.model)
-        pace = _Pace(self.args.batch_size * self.args.grad_accumulation_steps * self.world)
-        with _progress(quiet=self.log is None) as progress:
-            bar = progress.add_task(stage.name, total=last_step, completed=self.step, terms="")
+        images_per_step = self.args.batch_size * self.args.grad_accumulation_steps * self.world
+        quiet, total = self.log is None, self.args.total_steps
+        with StepProgress(stage.name, self.step, last_step, total, images_per_step, quiet) as progress:
             while self.step < last_step:
-                with self.profiler.step():
-                    terms = self._one_step(stage.name)
-                pace.steps += 1
-                progress.update(bar, completed=self.step)
-                ends = self.step == last_step
-                saves = ends or self.step % self.args.save_every == 0
-                logs = ends or self.step % self.args.print_freq == 0
-                if saves or logs:
-                    self._refuse_broken()
-                if logs:
-                    values = {name: value.item() for name, value in terms.items()}
-                    values |= {"lr": self.engine.get_lr()[-1], "images_per_second": pace.images_per_second()}
-                    progress.update(bar, terms=_describe(values))
-                    if self.log:
-                        self.log.write(self.step, stage.name, values)
-                if saves:
-                    self._save()
+                with self.signals.step():
+                    with self.profiler.step():
+                        terms = self._one_step(stage.name)
+                    progress.advance()
+                    stops = self.ranks.any(self.signals.asked is not None)
+                    self._log_and_save(progress, terms, ends=stops or self.step == last_step)
+                if stops:
+                    raise self._stopped()
+
+    def _log_and_save(self, progress: StepProgress, terms: dict[str, Tensor], ends: bool) -> None:
+        """What is due after a step; both are where the run ends."""
+        saves = ends or self.step % self.args.save_every == 0
+        logs = ends or self.step % self.args.print_freq == 0
+        if saves or logs:
+            self._refuse_broken()
+        if logs:
+            values = {name: value.item() for name, value in terms.items()}
+            values |= {"lr": self.engine.get_lr()[-1], "images_per_second": progress.images_per_second()}
+            progress.tell(values)
+            if self.log:
+                self.log.write(self.step, progress.stage, values)
+        if saves:
+            self._save()
+
+    def _stopped(self) -> RunStopped:
+        if self.log:
+            print(
+                f"stopped by a signal at step {self.step} of {self.args.total_steps}, which is saved in "
+                f"{self.checkpoints}; the same command with --resume goes on",
+                flush=True,
+            )
+        return RunStopped()
+
+    def _choose_checkpoint(self) -> Path | None:
+        """The newest one that is whole, the same in all processes; damaged ones are told and renamed."""
+        chosen = None
+        if self.rank == 0:
+            chosen, problems = newest_whole(self.checkpoints)
+            for problem in problems:
+                print(f"note: {problem}; the checkpoint before it, {chosen}, is loaded", flush=True)
+            newer = checkpoints_in(self.checkpoints)[-len(problems) :] if problems else []
+            for damaged in newer:
+                print(f"note: the damaged one is now {set_aside(damaged)}; nothing reads it", flush=True)
+            if chosen is None:
+                print(f"note: there is no checkpoint in {self.checkpoints} yet; training begins at step 0", flush=True)
+        chosen = self.ranks.of_first(chosen)
+        if chosen is not None:
+            check_state(self.args, read_state(chosen), self.world)
+        return chosen
 
     def _enter(self, stage: Stage) -> None:
         """A new engine, for what learns in this stage: what does not is neither stepped nor decayed."""
@@ -105,14 +153,17 @@ class Trainer:
         learning = [parameter.requires_grad for parameter in self.trained]
         for parameter in self.trained:
             parameter.requires_grad_(True)  # DeepSpeed leaves out what is frozen
-        save_checkpoint(self.engine, self.checkpoints, self.step)
+        state = RunState(step=self.step, world=self.world, flags=flags_as_text(self.args))
+        save_checkpoint(self.engine, self.checkpoints, state)
         for parameter, learns in zip(self.trained, learning, strict=True):
             parameter.requires_grad_(learns)
 
     def note(self, values: dict[str, float], stage: str, data: str) -> None:
         """Print and log what a stage reached on held-out data."""
         if self.log:
-            Console().print(f"{stage} on {data}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+            print(
+                f"{stage} on {data}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()), flush=True
+            )
             self.log.write(self.step, f"{stage} on {data}", values)
 
     def _one_step(self, stage: str) -> dict[str, Tensor]:
@@ -166,71 +217,15 @@ class Trainer:
     def _refuse_broken(self) -> None:
         """End the run before it logs or saves anything that came after such a step."""
         if self.broken_at is not None and self.broken_at.isfinite():
+            # Weights of half precision stay so: only what may change on --resume is advised.
+            or_fp32 = " or use --precision fp32" if self.args.precision == "bf16_mixed" else ""
             raise ValueError(
-                f"the loss was not finite at step {self.broken_at.item():.0f}; lower --lr or use --precision fp32, "
-                "then --resume continues from the last checkpoint"
+                f"the loss was not finite at step {self.broken_at.item():.0f}; lower --lr{or_fp32}, then --resume "
+                "continues from the last checkpoint"
             )
-
-
-class _Pace:
-    """Pictures per second since it was last asked."""
-
-    def __init__(self, images_per_step: int) -> None:
-        self.images_per_step = images_per_step
-        self.steps, self.since = 0, time.perf_counter()
-
-    def images_per_second(self) -> float:
-        now = time.perf_counter()
-        pace = self.steps * self.images_per_step / (now - self.since)
-        self.steps, self.since = 0, now
-        return pace
-
-
-class RunLog:
-    """metrics.jsonl and TensorBoard, both against the true global step."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.path = folder / "metrics.jsonl"
-        self._forget_after(step)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-
-    def write(self, step: int, stage: str, values: dict[str, float]) -> None:
-        """One line and one point per value."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "stage": stage} | {k: round(v, 6) for k, v in values.items()}) + "\n")
-        for name, value in values.items():
-            self.board.add_scalar(f"{stage}/{name}", value, step)
-        self.board.flush()
-
-    def _forget_after(self, step: int) -> None:
-        """Drop lines of steps that a resumed run will do again."""
-        if self.path.exists():
-            # Whole lines end in a newline; a kill may have cut off the last one.
-            lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            write_whole(self.path, "".join(line + "\n" for line in kept))
 
 
 def _autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
     if precision == "bf16_mixed":
         return torch.autocast(torch.device(device).type, torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def _progress(quiet: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description:>9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[terms]}"),
-        disable=quiet,
-    )
-
-
-def _describe(terms: dict[str, float]) -> str:
-    losses = " ".join(f"{name} {value:.3f}" for name, value in terms.items() if name not in ("lr", "images_per_second"))
-    return f"{losses} · {terms['images_per_second']:.1f} images/s"

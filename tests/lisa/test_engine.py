@@ -1,18 +1,7 @@
-from pathlib import Path
-
 import pytest
-import torch
 
 from lisa.arguments import TrainArgs
-from lisa.engine import (
-    SampleStream,
-    deepspeed_config,
-    load_checkpoint,
-    micro_batches,
-    newest_checkpoint,
-    save_checkpoint,
-    steps_done,
-)
+from lisa.engine import SampleStream, deepspeed_config, micro_batches
 
 ARGS = TrainArgs(epochs=3, steps_per_epoch=4, batch_size=2, grad_accumulation_steps=2)
 
@@ -38,6 +27,21 @@ def test_two_ranks_share_what_one_rank_would_read():
     alone = stream(batch_size=4)
     first, second = stream(rank=0, world=2), stream(rank=1, world=2)
     assert [one + other for one, other in zip(first, second, strict=True)] == alone
+
+
+@pytest.mark.parametrize(
+    ("world", "batch_size", "accumulation"), [(1, 2, 4), (2, 2, 2), (4, 2, 1), (2, 1, 4), (1, 8, 1)]
+)
+@pytest.mark.parametrize("step", [0, 5])
+def test_a_step_draws_the_same_samples_on_any_number_of_ranks(world, batch_size, accumulation, step):
+    def samples(world, batch_size, accumulation):
+        args = TrainArgs(epochs=2, steps_per_epoch=4, batch_size=batch_size, grad_accumulation_steps=accumulation)
+        streams = [SampleStream(draw, list, args, rank, world, step) for rank in range(world)]
+        steps = range(len(streams[0]) // accumulation)
+        of_step = [[s[n * accumulation + k] for k in range(accumulation) for s in streams] for n in steps]
+        return [sorted(sample for batch in batches for sample in batch) for batches in of_step]
+
+    assert samples(world, batch_size, accumulation) == samples(1, 8, 1)
 
 
 def test_grounding_steps_come_before_the_epochs_and_count_as_steps():
@@ -67,77 +71,3 @@ def test_the_deepspeed_settings_follow_the_flags():
     assert (params["total_num_steps"], params["warmup_num_steps"]) == (10, 3)
     assert params["warmup_type"] == "linear"
     assert not deepspeed_config(TrainArgs(precision="bf16_mixed"), 10)["bf16"]["enabled"]
-
-
-class Engine:
-    """Writes a file as DeepSpeed writes its own, and tells what was on disk at that moment."""
-
-    global_rank = 0
-
-    def __init__(self, fails: bool = False) -> None:
-        self.fails = fails
-        self.seen: list[str | None] = []
-
-    def save_checkpoint(self, folder, tag, **_):
-        self.seen = sorted(path.name for path in Path(folder).parent.iterdir())
-        (Path(folder) / tag).mkdir()
-        (Path(folder) / tag / "state.txt").write_text("weights")
-        if self.fails:
-            raise OSError("disk full")
-
-    def load_checkpoint(self, folder, tag, **_):
-        self.loaded = Path(folder)
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    monkeypatch.setattr(torch.distributed, "barrier", lambda: None)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_the_older_checkpoint_is_removed_after_the_new_one_is_there(tmp_path):
-    engine = Engine()
-    save_checkpoint(engine, tmp_path, 5)
-    assert names(tmp_path) == ["step_0000005"]
-    save_checkpoint(engine, tmp_path, 10)
-    assert engine.seen == ["step_0000005", "step_0000010.partial"]  # while the new one was written
-    assert names(tmp_path) == ["step_0000010"]
-    assert steps_done(tmp_path) == 10
-    load_checkpoint(engine, tmp_path)
-    assert engine.loaded == tmp_path / "step_0000010"
-
-
-def test_a_checkpoint_that_was_cut_off_is_passed_over_and_replaced(tmp_path):
-    save_checkpoint(Engine(), tmp_path, 5)
-    with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(Engine(fails=True), tmp_path, 10)
-    assert names(tmp_path) == ["step_0000005", "step_0000010.partial"]
-    assert steps_done(tmp_path) == 5
-    save_checkpoint(Engine(), tmp_path, 10)
-    assert names(tmp_path) == ["step_0000010"]
-
-
-def test_a_cut_off_checkpoint_of_another_step_is_cleared_away_by_the_next(tmp_path):
-    (tmp_path / "step_0000007.partial").mkdir()
-    assert steps_done(tmp_path) == 0
-    save_checkpoint(Engine(), tmp_path, 8)
-    assert names(tmp_path) == ["step_0000008"]
-
-
-def test_the_newest_of_several_is_loaded_by_its_number(tmp_path):
-    for name in ("step_0000099", "step_0000100", "step_0000020"):
-        (tmp_path / name).mkdir()
-    assert newest_checkpoint(tmp_path).name == "step_0000100"
-
-
-def test_without_a_checkpoint_the_run_starts_at_step_0(tmp_path):
-    assert steps_done(tmp_path / "nowhere") == 0
-
-
-def test_what_else_lies_in_the_folder_is_left_alone(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    save_checkpoint(Engine(), tmp_path, 1)
-    assert names(tmp_path) == ["notes.txt", "step_0000001"]

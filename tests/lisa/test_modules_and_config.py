@@ -105,7 +105,7 @@ def test_weights_that_are_not_finite_are_named_and_not_saved(tmp_path, value):
     model, processor = small_lisa()
     with torch.no_grad():
         model.text_hidden_fcs[0][0].weight[0, 0] = value
-    with pytest.raises(ValueError, match=r"the weight text_hidden_fcs.0.0.weight is not finite, so nothing is saved"):
+    with pytest.raises(ValueError, match=r"not finite .*text_hidden_fcs.0.0.weight.*earlier checkpoint"):
         save(model, processor, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -115,7 +115,7 @@ def test_weights_too_large_for_half_precision_are_named_and_other_types_advised(
     with torch.no_grad():
         model.text_hidden_fcs[0][0].weight[0, 0] = 1e6
         model.text_hidden_fcs[0][0].bias[0] = 1e6
-    with pytest.raises(ValueError, match=r"weights text_hidden_fcs.0.0.weight, .*bias are too large for fp16.*bf16"):
+    with pytest.raises(ValueError, match=r"too large for float16.*text_hidden_fcs.0.0.weight.*bias.*bf16"):
         save(model, processor, tmp_path / "model", "fp16")
     save(model, processor, tmp_path / "model", "bf16")
 
