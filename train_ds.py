@@ -30,27 +30,32 @@ POINTING_PICTURES = 100
 
 def main(argv: list[str] | None = None) -> dict:
     """Flags -> data, model, trainer -> train, save, validate; returns the report."""
-    args = parse(argv)
+    args = parse(argv, [data_problems])
     keep_freed_memory()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lisa.processes import is_first, together
     from lisa.run_dir import prepare_run_dir
 
     if is_first():
+        print(args.summary(), flush=True)
         data = open_data(args)
         prepare_run_dir(args)
     if args.eval_only:
         return validate_only(args, *data)
     with together(args.processes, main, sys.argv[1:] if argv is None else argv):
         mixture, validation_sets = data if is_first() else open_data(args)
-        train(args, *make_model(args, mixture), mixture, validation_sets)
+        model, processor = make_model(args, mixture)
+        validation_sets = readable_texts(args, processor, mixture, validation_sets)
+        train(args, model, processor, mixture, validation_sets)
     if not is_first():
         return {}
     from lisa import load
 
     trained = load(args.run_dir / "model")
     keep_embeddings(args, trained.model, trained.processor)
-    return validate(args, trained, validation_sets)
+    report = validate(args, trained, validation_sets)
+    tell_text_notes(args)
+    return report
 
 
 def validate_only(args: TrainArgs, mixture: Mixture, validation_sets: list[ValidationSet]) -> dict:
@@ -58,18 +63,47 @@ def validate_only(args: TrainArgs, mixture: Mixture, validation_sets: list[Valid
     from lisa import Predictor
 
     model, processor = make_model(args, mixture)
-    return validate(args, Predictor(model, processor, name=args.version), validation_sets)
+    validation_sets = readable_texts(args, processor, mixture, validation_sets)
+    report = validate(args, Predictor(model, processor, name=args.version), validation_sets)
+    tell_text_notes(args)
+    return report
+
+
+def data_problems(args: TrainArgs) -> list[str]:
+    """What is wrong with the names of data."""
+    from datasets.names import training_problems
+
+    return training_problems(args, TINY.dataset_dir)
+
+
+def readable_texts(
+    args: TrainArgs, processor: LisaProcessor, mixture: Mixture, validation_sets: list[ValidationSet]
+) -> list[ValidationSet]:
+    """Refuse own texts that the model cannot read; texts of official data are made readable from here on."""
+    from datasets.texts import check_texts
+    from lisa.processes import is_first
+
+    say = partial(print, flush=True) if is_first() else str
+    return check_texts(processor, args.text_notes, validation_sets, mixture, say)
+
+
+def tell_text_notes(args: TrainArgs) -> None:
+    """Count what was done with official texts that the model could not read."""
+    from datasets.texts import TextNotes
+
+    for line in TextNotes(args.text_notes).summary():
+        print(line, flush=True)
 
 
 def open_data(args: TrainArgs) -> tuple[Mixture, list[ValidationSet]]:
     """The training mixture and the validation sets, checked; the default world is rendered on first use."""
     from datasets.mixture import MixtureOptions, open_mixture
+    from datasets.names import needs_tree
     from datasets.tree import Tree
     from datasets.validation import open_validation
 
     specs = [] if args.no_eval else args.val_dataset.split("||")
-    needs_tree = args.dataset != "own" or not all(spec.startswith("own|") for spec in specs)
-    if needs_tree and args.dataset_dir == TINY.dataset_dir:
+    if needs_tree(args.dataset.split("||"), specs) and args.dataset_dir == TINY.dataset_dir:
         from datasets.synthetic import render_world
 
         render_world(args.dataset_dir, images=WORLD_IMAGES, seed=0)

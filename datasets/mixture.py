@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from datasets.own import open_own
+from datasets.own import OwnSeg, open_own
 from datasets.reason_seg import open_reason_seg
 from datasets.refer_seg import open_refer_seg
 from datasets.sample import Dataset, NothingToAskError, Sample, SampleOptions
@@ -86,25 +85,44 @@ class Mixture:
         self._rates = rates
         self._seed = seed
         self._ignored_is_background = ignored_is_background
+        self.readable: Callable[[Sample], Sample] | None = None
+        """Makes the texts of official data readable for the model that is trained (see `datasets.texts`)."""
+
+    @property
+    def own(self) -> list[OwnSeg]:
+        """The datasets of the user's own."""
+        return [dataset for family in self._families for dataset in family if isinstance(dataset, OwnSeg)]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether nothing else is in the mixture."""
+        return len(self.own) == sum(map(len, self._families))
 
     def sample(self, epoch: int, index: int) -> Sample:
         """Item `index` of an epoch; there is no last one."""
         rng = np.random.default_rng((self._seed, epoch, index))
         datasets = self._families[rng.choice(len(self._families), p=self._rates)]
-        sample = _draw(datasets[rng.integers(len(datasets))], rng)
+        dataset = datasets[rng.integers(len(datasets))]
+        # Texts of own data were checked when the run began.
+        sample = _draw(dataset, rng, None if isinstance(dataset, OwnSeg) else self.readable)
         if self._ignored_is_background:
             sample = replace(sample, ignore=np.zeros_like(sample.ignore))
         return sample
 
 
-def _draw(dataset: Dataset, rng: np.random.Generator) -> Sample:
-    """A picture of the dataset, drawn again where one holds nothing to ask for."""
+def _draw(dataset: Dataset, rng: np.random.Generator, readable: Callable[[Sample], Sample] | None = None) -> Sample:
+    """An image of the dataset, drawn again where one holds nothing to ask for, or nothing that the model can read."""
+    reason = ""
     for _ in range(MOST_DRAWS):
-        with contextlib.suppress(NothingToAskError):
-            return dataset.sample(int(rng.integers(len(dataset))), rng)
+        try:
+            sample = dataset.sample(int(rng.integers(len(dataset))), rng)
+            return sample if readable is None else readable(sample)
+        except NothingToAskError as error:
+            reason = str(error)
     raise ValueError(
-        f"{dataset.data}: {MOST_DRAWS} pictures in a row hold nothing that could be asked for; "
-        "are its label maps those of this dataset? `python -m datasets.check` tells"
+        f"{dataset.data}: {MOST_DRAWS} images in a row hold nothing that could be asked for (the last: {reason}); "
+        "are its label maps those of this dataset, and is --model_max_length long enough? `python -m datasets.check` "
+        "tells"
     )
 
 

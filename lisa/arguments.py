@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from sam_bridge.sizes import SAM_PRESETS
+from lisa.flag_ranges import refuse
+from lisa.model_settings import ModelSettings, read_model_settings
+from lisa.train_checks import PARTS, flag_problems, model_problems
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-
-PARTS = (
-    "lora",
-    "new_tokens",
-    "embeddings",
-    "projector",
-    "vision_tower",
-    "language_model",
-    "text_hidden_fcs",
-    "mask_decoder",
-    "image_encoder",
-)
-"""What --trainable may name."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +191,19 @@ class TrainArgs:
     """Set by launchers."""
 
     @property
+    def starts_from_nothing(self) -> bool:
+        """Whether --version names a preset."""
+        return self.version in PRESETS
+
+    @property
     def run_dir(self) -> Path:
         """Folder of the run."""
         return self.log_base_dir / self.exp_name
+
+    @property
+    def text_notes(self) -> Path:
+        """What was done with texts of official data that the model cannot read (see `datasets.texts`)."""
+        return self.run_dir / "text_notes.jsonl"
 
     @property
     def total_steps(self) -> int:
@@ -232,58 +232,30 @@ class TrainArgs:
             return list(PARTS[2:])
         return [name for name in self.trainable.split(",") if name]
 
-    def check(self) -> None:
-        """Refuse what contradicts itself; a ValueError says what, and how to mend it."""
-        for name in (
-            "epochs",
-            "steps_per_epoch",
-            "processes",
-            "batch_size",
-            "grad_accumulation_steps",
-            "print_freq",
-            "save_every",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} is {getattr(self, name)}; it must be at least 1")
-        if self.profile < 0:
-            raise ValueError(f"--profile is {self.profile}; it is a number of steps, or 0")
-        for name in ("explanatory", "name_targets", "lora_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"--{name} is {getattr(self, name)}; it is a share between 0 and 1")
-        if self.optimizer == "muon" and (self.zero_stage or self.precision in ("bf16", "fp16")):
-            raise ValueError(
-                "--optimizer muon needs whole matrices in full precision: add --zero_stage 0 and "
-                "--precision fp32 or bf16_mixed, or use --optimizer adamw"
+    def summary(self) -> str:
+        """What is going to run, in a few lines, with the values that flags and model lead to."""
+        origin = "built from nothing" if self.starts_from_nothing else "pretrained"
+        lines = [
+            f"{self.version}, {origin}: template {self.conv_type}, at most {self.model_max_length} tokens, "
+            f"[SEG] read {self.seg_state}, precision {self.precision}"
+        ]
+        if self.eval_only:
+            return lines[0]
+        steps = ", ".join(f"{stage.last - stage.first} {stage.name}" for stage in self.stages)
+        images = self.batch_size * self.grad_accumulation_steps
+        lines.append(f"{self.total_steps} optimiser steps ({steps}) of {images} images per process, in {self.run_dir}")
+        if self.starts_from_nothing and self.dataset == "own":
+            lines.append(
+                f"note: {self.version} knows nothing before it learns from your data; --version models/tiny goes on "
+                "from a small trained model"
             )
-        if self.eval_only and self.version in PRESETS:
-            raise ValueError("--eval_only validates a trained model: give its folder with --version")
-        if self.eval_only and self.no_eval:
-            raise ValueError("--eval_only validates and --no_eval does not; choose one")
-        if self.sam not in (*SAM_PRESETS, "auto") and not Path(self.sam).is_file():
-            raise ValueError(
-                f"--sam {self.sam!r} is no size of SAM and no file; choose from auto, {', '.join(SAM_PRESETS)}"
+        shortest = min(stage.last - stage.first for stage in self.stages)
+        if shortest < self.warmup_steps:
+            lines.append(
+                f"note: a stage of {shortest} steps ends within --warmup_steps {self.warmup_steps}, before the rate is "
+                "--lr; give fewer"
             )
-        unknown = sorted(set(self.trainable_parts) - set(PARTS))
-        if unknown or not self.trainable_parts:
-            raise ValueError(
-                f"--trainable {self.trainable!r}: {', '.join(unknown) or 'nothing'} is no part; "
-                f"choose from {', '.join(PARTS)}, or all"
-            )
-        if self.cache_sam and "image_encoder" in self.trainable_parts:
-            raise ValueError(
-                f"--cache_sam keeps what SAM's image encoder gives, but --trainable {self.trainable} lets it learn: "
-                "leave --cache_sam out, or name parts in --trainable without image_encoder"
-            )
-        if self.resume and self.overwrite:
-            raise ValueError("--resume continues a run and --overwrite deletes it; choose one")
-        if "new_tokens" in self.trainable and self.weight_decay:
-            raise ValueError("--weight_decay would shrink the frozen rows beside --trainable new_tokens; set it to 0")
-        if (self.vision_steps or self.grounding_steps) and not self.ground_loss_weight:
-            raise ValueError(
-                "--vision_steps and --grounding_steps learn from the grounding loss: add --ground_loss_weight 1"
-            )
-        if self.vision_steps and not {"vision_tower", "projector", "embeddings"} & set(self.trainable_parts):
-            raise ValueError("--vision_steps teach the vision tower: add vision_tower or projector to --trainable")
+        return "\n".join(lines)
 
 
 TINY = TrainArgs(
@@ -331,23 +303,67 @@ PRESETS = {"tiny": TINY} | {
 }
 
 
-def parse(argv: Sequence[str] | None = None) -> TrainArgs:
-    """Flags -> arguments; a preset of --version changes the defaults of the others."""
-    import sys
+def parse(argv: Sequence[str] | None = None, checks: Sequence[Callable[[TrainArgs], Iterable[str]]] = ()) -> TrainArgs:
+    """Flags -> arguments, checked; `checks` give the problems that only the caller can know.
 
-    argv = list(sys.argv[1:] if argv is None else argv)
+    A preset, or the model that --version names, changes the defaults of the others. ValueError tells all problems.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    version = _version_in(words)
+    settings, problems = None, []
+    if version not in PRESETS and not {"-h", "--help"} & set(words):
+        try:
+            settings = read_model_settings(version)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+    args = read_flags(words, settings)
+    problems += flag_problems(args)
+    problems += model_problems(args, settings, given_flags(words))
+    for check in checks:
+        problems += check(args)
+    refuse(problems)
+    return args
+
+
+def read_flags(words: Sequence[str], settings: ModelSettings | None = None) -> TrainArgs:
+    """Flags -> arguments that are not checked yet; `settings` are those of the model that --version names."""
+    version = _version_in(words)
+    default = PRESETS.get(version, replace(TrainArgs(), version=version))
+    if settings is not None:
+        default = replace(default, **settings.fixed, **settings.defaults)
+    if default.processes > 1 and not {"-h", "--help"} & set(words):
+        default = _on_a_gpu(default)
+    args = tyro.cli(TrainArgs, args=list(words), default=default, prog="train_ds.py")
+    return _shortened(args, default, given_flags(words))
+
+
+def given_flags(words: Sequence[str]) -> frozenset[str]:
+    """The names of the flags that stand on a command line, switches without their "no"."""
+    names = (word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--"))
+    return frozenset(name.removeprefix("no_") if name != "no_eval" else name for name in names)
+
+
+def _version_in(words: Sequence[str]) -> str:
     version = TrainArgs.version
-    for flag, value in zip(argv, [*argv[1:], ""], strict=False):
+    for flag, value in zip(words, [*words[1:], ""], strict=False):
         if flag.startswith("--version="):
             version = flag.partition("=")[2]
         elif flag == "--version":
             version = value
-    default = PRESETS.get(version, replace(TrainArgs(), version=version))
-    if default.processes > 1 and not {"-h", "--help"} & set(argv):
-        default = _on_a_gpu(default)
-    args = tyro.cli(TrainArgs, args=argv, default=default, prog="train_ds.py")
-    args.check()
-    return args
+    return version
+
+
+def _shortened(args: TrainArgs, preset: TrainArgs, given: frozenset[str]) -> TrainArgs:
+    """A run that is shorter than the preset's has shorter first stages, in proportion, unless the flags say how long."""
+    share = args.epochs * args.steps_per_epoch / (preset.epochs * preset.steps_per_epoch)
+    if not 0 < share < 1:
+        return args
+    steps = {
+        name: max(1, round(share * getattr(preset, name)))
+        for name in ("vision_steps", "grounding_steps")
+        if getattr(preset, name) and name not in given
+    }
+    return replace(args, **steps)
 
 
 def _on_a_gpu(preset: TrainArgs) -> TrainArgs:

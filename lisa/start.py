@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
@@ -15,6 +16,7 @@ from lisa.checkpoint import find_model
 from lisa.config import LisaConfig
 from lisa.conversation import SEG
 from lisa.mimetic import mimetic_start
+from lisa.model_settings import HEADS, TEXT_ROOM
 from lisa.modeling import LisaModel
 from lisa.presets import TINY_FAMILIES, tiny_config, tiny_image_processor, tiny_tokenizer
 from lisa.processing import LisaProcessor
@@ -24,12 +26,21 @@ from lisa.released.files import read_json
 from lisa.tokenization import add_lisa_tokens
 from sam_bridge import describe, load_sam_weights, read_sam_weights
 
+SMALL_IMAGE = (56, 56)
+"""Rows and columns of an image that has about the fewest tokens, where images differ."""
+
 LOSS_TERMS = ("ce", "bce", "dice", "dense", "iou", "ground", "look")
 
 
 def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[LisaModel, LisaProcessor]:
     """The model and processor that `args` ask for; `texts` gives sentences to train a tokenizer on."""
     torch.manual_seed(args.seed)
+    model, processor = _start(args, texts)
+    _refuse_no_room(args, processor)
+    return model, processor
+
+
+def _start(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[LisaModel, LisaProcessor]:
     if args.version in TINY_FAMILIES:
         return _from_nothing(args, texts())
     folder = _find(args.version)
@@ -40,6 +51,26 @@ def start_model(args: TrainArgs, texts: Callable[[], Iterable[str]]) -> tuple[Li
     if read_json(folder / "config.json").get("model_type") == LisaConfig.model_type:
         return _from_lisa(args)
     return _from_llava(args)
+
+
+def _refuse_no_room(args: TrainArgs, processor: LisaProcessor) -> None:
+    """Refuse conversations that are longer than the language model's positions, or filled by an image alone."""
+    length = processor.config.model_max_length
+    positions = getattr(processor.config.vlm_config.get_text_config(), "max_position_embeddings", None)
+    if positions and length > positions:
+        raise ValueError(
+            f"--model_max_length {length}: the language model of --version {args.version} can tell {positions} places "
+            "apart; give at most that"
+        )
+    fewest = processor.pictures.tokens_per_image
+    if not fewest:
+        _, (shape,) = processor.pictures.pixels([np.zeros((*SMALL_IMAGE, 3), np.uint8)])
+        fewest = processor.pictures.text(shape).num_tokens
+    if fewest >= length:
+        raise ValueError(
+            f"--model_max_length {length}: an image alone has {fewest} tokens or more in --version {args.version}; "
+            f"give more than that with room for words, as in --model_max_length {fewest + TEXT_ROOM}"
+        )
 
 
 def _find(version: str) -> Path:
@@ -67,13 +98,17 @@ def _from_nothing(args: TrainArgs, texts: Iterable[str]) -> tuple[LisaModel, Lis
 def _from_lisa(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     """Fine-tuning keeps everything that was learned, `text_hidden_fcs` and mask decoder included.
 
-    Template, [SEG] state, sizes and auxiliary heads are the model's own; the flags decide about the losses.
+    Template, [SEG] state, sizes and auxiliary heads are the model's own; the flags decide about the losses and the
+    longest conversation.
     """
     folder = find_model(args.version)
-    processor = LisaProcessor.from_pretrained(folder)
-    processor.packing = args.packing
-    config = processor.config
+    trained = LisaProcessor.from_pretrained(folder)
+    config = trained.config
+    config.model_max_length = args.model_max_length
     _choose_losses(args, config)
+    processor = LisaProcessor(
+        config, trained.tokenizer, trained.image_processor, packing=args.packing, sentencepiece=trained.sentencepiece
+    )
     model = LisaModel.from_pretrained(folder, config=config, dtype=torch.float32)
     # What it knows of clicks goes with the embeddings that it had; train_clicks.py teaches it anew.
     model.click_decoder, config.click_decoder = None, False
@@ -136,8 +171,10 @@ def _choose_losses(args: TrainArgs, config: LisaConfig) -> None:
             "--grounding_steps learn from: leave them out"
         )
     config.mask_loss_size = args.mask_loss_size
-    for term in ("ce", "bce", "dice"):
-        setattr(config, f"{term}_loss_weight", getattr(args, f"{term}_loss_weight"))
+    for name in (f"{term}_loss_weight" for term in LOSS_TERMS):
+        # A head is there or not: its loss is weighed anew, but neither switched on nor off.
+        if name not in HEADS or (getattr(args, name) and getattr(config, name)):
+            setattr(config, name, getattr(args, name))
 
 
 def _require_sam(args: TrainArgs) -> None:

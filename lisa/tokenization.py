@@ -168,12 +168,16 @@ class ConversationTokenizer:
             f"reads at most {self.model_max_length}; shorten it, or what begins with {asked[:60]!r}"
         )
 
-    def _refuse_control_tokens(self, conversation: Conversation) -> None:
+    @cached_property
+    def forbidden(self) -> dict[str, tuple[str, ...]]:
+        """Tokens that may not stand in a turn's text, by its role: only the software may write them."""
         ends = self.tokenizer.bos_token, self.tokenizer.eos_token
         control = {IM_START, IM_END, *ends, *self.control, *self._template_tokens} - {None}
+        return {"user": tuple(sorted(control | {SEG})), "assistant": tuple(sorted(control | {IMAGE_PLACEHOLDER}))}
+
+    def _refuse_control_tokens(self, conversation: Conversation) -> None:
         for turn in conversation.turns:
-            forbidden = control | ({SEG} if turn.role == "user" else {IMAGE_PLACEHOLDER})
-            for token in sorted(forbidden):
+            for token in self.forbidden[turn.role]:
                 if token in turn.text:
                     raise ValueError(
                         f"the {turn.role}'s text holds {token}, which only the software may write; remove it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from datasets.files import field, inside, open_json
 from datasets.images import check_picture
 from datasets.index import RecordIndex
 from datasets.masks import parse_segmentation
-from datasets.own.records import Asked, OwnPicture
+from datasets.own.records import Asked, OwnPicture, Said
 from datasets.own.regions import Shapes, check_size
 from datasets.templates import check_text
 
@@ -56,6 +57,13 @@ class CocoInstances:
             ),
             ignore=(),
         )
+
+    def said(self) -> Iterator[Said]:
+        """The categories of every image."""
+        for index, record in enumerate(self._records):
+            for name in dict.fromkeys(name for _, name, _ in record["annotations"]):
+                where = f"{self._source}: image {record['id']}: category {name!r}"
+                yield Said(where=where, index=index, text=name)
 
     def _check(self, record: dict, problems: Collected) -> None:
         """Look at a picture and at each of its annotations."""

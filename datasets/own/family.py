@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from datasets.own.jsonl import JsonLines
 from datasets.own.labelme import LabelMe
 from datasets.own.pairs import CLASS_FILES, PairedMasks
 from datasets.own.records import Asked, OwnPicture, OwnPictures
+from datasets.own.texts import TextReport, check_own_texts
 from datasets.sample import Sample, SampleOptions
 from datasets.templates import (
     IMAGE_LINE,
@@ -26,6 +28,9 @@ from datasets.templates import (
 )
 from lisa.conversation import Conversation
 from lisa.image_files import list_below, list_folder
+
+if TYPE_CHECKING:
+    from lisa.text_checks import TextChecker
 
 FORMATS = """\
   FILE.jsonl   a conversation per line
@@ -55,6 +60,10 @@ class OwnSeg:
         record = self._pictures[index]
         chosen = choose_some(rng, record.asked, self._options.num_classes_per_sample)
         return _sample(self.data, record, chosen, [self._conversation(asked, rng) for asked in chosen])
+
+    def check_texts(self, checker: TextChecker) -> TextReport:
+        """What the model cannot read of all that can be drawn."""
+        return check_own_texts(self._pictures, checker, training=True)
 
     def _conversation(self, asked: Asked, rng: np.random.Generator) -> Conversation:
         if asked.conversation is not None:
@@ -86,6 +95,10 @@ class OwnValidation:
         asked = [_first_turn(asked) for asked in record.asked]
         return _sample(self.spec, record, asked, [_validation(one) for one in asked])
 
+    def check_texts(self, checker: TextChecker) -> TextReport:
+        """What the model cannot read of all that is asked."""
+        return check_own_texts(self._pictures, checker, training=False)
+
     def train_masks(self, limit: int) -> Iterator[np.ndarray]:
         """None: there is no train split."""
         return iter(())
@@ -101,6 +114,17 @@ def open_pictures(source: str) -> OwnPictures:
 
     Raises ValueError or FileNotFoundError that names the file, the record and the mend.
     """
+    path, images = find_source(source)
+    if path.is_dir():
+        return _open_folder(path, images)
+    return JsonLines(path, images) if path.suffix.lower() == ".jsonl" else CocoInstances(path, images)
+
+
+def find_source(source: str) -> tuple[Path, Path | None]:
+    """The path of own data, and the folder of its images where it is named; nothing is read.
+
+    ValueError or FileNotFoundError where there is nothing, or nothing that could be own data.
+    """
     name, _, images_name = source.partition("|")
     if not name.strip():
         raise ValueError(f"--own_data is empty: give a path.\n{FORMATS}")
@@ -110,14 +134,9 @@ def open_pictures(source: str) -> OwnPictures:
         raise FileNotFoundError(f"{path}: not found (looked for from {Path.cwd()}). Own data is one of\n{FORMATS}")
     if images is not None and not images.is_dir():
         raise FileNotFoundError(f"{images}: not a folder (looked for from {Path.cwd()}), but {source!r} names it")
-    if path.is_dir():
-        return _open_folder(path, images)
-    match path.suffix.lower():
-        case ".jsonl":
-            return JsonLines(path, images)
-        case ".json":
-            return CocoInstances(path, images)
-    raise ValueError(f"{path}: files of this kind are not read. Own data is one of\n{FORMATS}")
+    if not path.is_dir() and path.suffix.lower() not in (".jsonl", ".json"):
+        raise ValueError(f"{path}: files of this kind are not read. Own data is one of\n{FORMATS}")
+    return path, images
 
 
 def _open_folder(path: Path, images: Path | None) -> OwnPictures:

@@ -13,7 +13,7 @@ import numpy as np
 from datasets.collected import Collected
 from datasets.files import field, inside, parse_json
 from datasets.images import check_picture
-from datasets.own.records import Asked, OwnPicture, Region
+from datasets.own.records import Asked, OwnPicture, Region, Said
 from datasets.own.regions import read_region
 from datasets.templates import IMAGE_LINE, check_text
 from lisa.conversation import SEG, Conversation, Turn
@@ -79,6 +79,15 @@ class JsonLines:
             asked=tuple(line.asked for line in lines),
             ignore=lines[0].ignore,
         )
+
+    def said(self) -> Iterator[Said]:
+        """The conversation of every line."""
+        with self._source.open("rb") as file:
+            for index in range(len(self)):
+                for number, offset in self._places[self._starts[index] : self._starts[index + 1]].tolist():
+                    file.seek(offset)
+                    record, where = self._record(file.readline(), number)
+                    yield Said(where=where, index=index, text=_conversation(record, where))
 
     def _record(self, text: bytes, number: int) -> tuple[Any, str]:
         where = f"{self._source}: line {number}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from datasets.collected import Collected, naming
 from datasets.files import field, inside, open_json
 from datasets.images import Picture, check_picture, read_header
-from datasets.own.records import Asked, OwnPicture
+from datasets.own.records import Asked, OwnPicture, Said
 from datasets.own.regions import check_size
 from datasets.shapes import Shape, draw_shapes, parse_shape
 from datasets.templates import check_text
@@ -46,13 +47,14 @@ class LabelMe:
         """Check every json file; pictures are where `imagePath` says, or in `images` (see `_moved`)."""
         self._folder, self._images = folder, images
         problems = Collected()
-        self._sources: list[Path] = []
+        self._labels: dict[Path, tuple[str, ...]] = {}
         sources = list_below(folder, ".json")
         for source in sources:
             with problems.guard(str(source)):
-                if self._read(source).asked:
-                    self._sources.append(source)
+                if labels := tuple(asked.names[0] for asked in self._read(source).asked):
+                    self._labels[source] = labels
         problems.refuse(folder)
+        self._sources = list(self._labels)
         if not self._sources:
             raise ValueError(f"{folder}: none of its {len(sources)} json files has a shape to ask for; label something")
 
@@ -61,6 +63,12 @@ class LabelMe:
 
     def __getitem__(self, index: int) -> OwnPicture:
         return self._read(self._sources[index])
+
+    def said(self) -> Iterator[Said]:
+        """The labels of every image."""
+        for index, (source, labels) in enumerate(self._labels.items()):
+            for label in labels:
+                yield Said(where=f"{source}: label {label!r}", index=index, text=label)
 
     def _read(self, source: Path) -> OwnPicture:
         return read_labelme(open_json(source), source, self._folder, self._images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from datasets.collected import Collected, naming
 from datasets.files import open_json
 from datasets.images import check_picture, read_label_map
-from datasets.own.records import Asked, OwnPicture
+from datasets.own.records import Asked, OwnPicture, Said
 from datasets.own.regions import Labelled, MaskFile, check_mask_file
 from datasets.templates import check_text
 from lisa.image_files import SUFFIXES, list_folder
@@ -52,6 +53,15 @@ class PairedMasks:
         else:
             asked, ignore = _ask_for_classes(mask, self._classes)
         return OwnPicture(path=picture, image_id=picture.stem, asked=tuple(asked), ignore=ignore)
+
+    def said(self) -> Iterator[Said]:
+        """Every name once, and the longest of them for each other image: which classes are in it is not read."""
+        names = [self._name] if self._classes is None else list(self._classes)
+        for name in names:
+            yield Said(where=f"{self._masks}: class {name!r}", index=0, text=name)
+        longest = max(names, key=len)
+        for index in range(1, len(self)):
+            yield Said(where=f"{self._pairs[index][0]}: class {longest!r}", index=index, text=longest)
 
 
 def _ask_for_classes(path: Path, classes: dict[str, tuple[int, ...]]) -> tuple[list[Asked], tuple[Labelled, ...]]:

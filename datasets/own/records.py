@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,9 +51,22 @@ class OwnPicture:
         return read_picture(self.path, self.data)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """A text of own data, and where it stands."""
+
+    where: str  # file and record
+    index: int  # which of the images it is about
+    text: Conversation | str  # a conversation, or a name that a template asks for
+
+
 class OwnPictures(Protocol):
     """The pictures of one source, checked when it was opened; each is read anew when it is asked for."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> OwnPicture: ...
+
+    def said(self) -> Iterator[Said]:
+        """Every text that can be drawn, without its masks; names of one image need not be repeated for others."""
+        ...

@@ -138,7 +138,7 @@ DAMAGES = {
         refs_edit(REFS, put(0, "sentences", 0, "sent", 7)), "sentence", REFS, "ref 0: sentences[0]"
     ),
     "no sentence in a split": Damage(
-        refs_edit(REFS, lambda refs: [ref.update(sentences=[]) for ref in refs] and None), "sentence", REFS, "split train"
+        refs_edit(REFS, lambda refs: [ref | {"sentences": []} for ref in refs]), "sentence", REFS, "split train"
     ),
     "sentence with a control word": Damage(
         refs_edit(REFS, put(0, "sentences", 0, "sent", "the [SEG]")), "sentence", REFS, "ref 0: sentences[0]", "[SEG]"
