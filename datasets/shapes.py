@@ -102,7 +102,7 @@ def parse_shape(shape: dict, size: tuple[int, int], where: str) -> Shape:
         if kind == "polygon":
             raise ValueError(f"a polygon of {count} has no area; outline the thing, or remove the shape")
         raise ValueError(f"a {kind} is given by {_KINDS[kind].given_by}, but has {count}; draw it anew or remove it")
-    check_inside(np.array(_extent(kind, points)), *size)
+    check_inside(np.array(points), *size)
     return Shape(kind=kind, points=points)
 
 
@@ -126,14 +126,6 @@ def _points(points: list) -> Points:
         return [(float(x), float(y)) for x, y in points]
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"points is a list of pairs [x, y], not {points!r:.60}") from error
-
-
-def _extent(kind: str, points: Points) -> Points:
-    """Points whose box holds the shape."""
-    if kind != "circle":
-        return points
-    (x, y), radius = points[0], math.dist(*points)
-    return [(x - radius, y - radius), (x + radius, y + radius)]
 
 
 def _mask(text: str, points: Points, size: tuple[int, int]) -> Shape:
