@@ -15,11 +15,12 @@ import tyro
 
 from lisa.cli.chat import ChatArgs
 from lisa.cli.exits import exit_with_sentence
+from lisa.cli.flags import run_checked
 
 
 def main(argv: list[str] | None = None) -> int:
     """Flags -> one answer, or a loop."""
-    return tyro.cli(ChatArgs, args=argv, description=__doc__).run()
+    return run_checked(tyro.cli(ChatArgs, args=argv, description=__doc__))
 
 
 if __name__ == "__main__":

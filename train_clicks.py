@@ -29,9 +29,11 @@ from rich.progress import TextColumn
 from torch import Tensor
 from torch.nn import Parameter
 
+from datasets.names import open_tree, validation_problems
 from datasets.validation import open_validation
-from lisa.checkpoint import load, save
+from lisa.checkpoint import find_model, load, save
 from lisa.cli.exits import exit_with_sentence
+from lisa.flag_ranges import number_problems, refuse
 from lisa.generation import Predictor
 from lisa.losses import dice_loss, iou_score_loss, mask_bce_loss
 from lisa.modeling import LisaModel
@@ -246,6 +248,7 @@ def loss_of(logits: Tensor, scores: Tensor, targets: Tensor, counts: Tensor) -> 
 def main(argv: list[str] | None = None) -> list[float]:
     """Flags -> a model that understands clicks; returns the IoU before any click, after the first, ..."""
     args = tyro.cli(ClickArgs, args=argv, description=__doc__)
+    check_flags(args)
     torch.manual_seed(args.seed)
     predictor = load(args.model, dtype="fp32")
     known, held_out = (
@@ -261,6 +264,21 @@ def main(argv: list[str] | None = None) -> list[float]:
         print(f"IoU {words} after 0, 1, ... clicks, learned: {_row(after)}", flush=True)
     save(predictor.model, predictor.processor, args.out, args.dtype)
     return after
+
+
+def check_flags(args: ClickArgs) -> None:
+    """Refuse all that can be known to be wrong before the model loads, at once."""
+    tree, wrong = open_tree(args.dataset_dir, "", Path())
+    problems = [*number_problems(args), *wrong]
+    problems += validation_problems("--train_data", tree, [args.train_data])
+    problems += validation_problems("--val_data", tree, [args.val_data])
+    if args.out.is_file():
+        problems.append(f"--out {args.out} is a file; name a folder for the model")
+    try:
+        find_model(args.model)
+    except (ValueError, OSError) as error:
+        problems.append(str(error))
+    refuse(problems)
 
 
 def _row(values: list[float]) -> str:

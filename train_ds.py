@@ -5,6 +5,7 @@ Flags choose real data (--dataset_dir), a pretrained model (--version) and every
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -44,11 +45,13 @@ def main(argv: list[str] | None = None) -> dict:
         return validate_only(args, *data)
     with together(args.processes, main, sys.argv[1:] if argv is None else argv):
         mixture, validation_sets = data if is_first() else open_data(args)
-        model, processor = make_model(args, mixture)
-        validation_sets = readable_texts(args, processor, mixture, validation_sets)
+        with forgotten_if_refused(args):
+            model, processor = make_model(args, mixture)
+            validation_sets = readable_texts(args, processor, mixture, validation_sets)
         train(args, model, processor, mixture, validation_sets)
     if not is_first():
         return {}
+    tell_text_notes(args)
     from lisa import load
 
     trained = load(args.run_dir / "model")
@@ -74,6 +77,19 @@ def data_problems(args: TrainArgs) -> list[str]:
     from datasets.names import training_problems
 
     return training_problems(args, TINY.dataset_dir)
+
+
+@contextlib.contextmanager
+def forgotten_if_refused(args: TrainArgs) -> Iterator[None]:
+    """A run that is refused before its first step does not keep the next one of its name from running."""
+    from lisa.processes import is_first
+
+    try:
+        yield
+    except (ValueError, OSError):
+        if is_first() and not args.resume:
+            (args.run_dir / "flags.json").unlink(missing_ok=True)
+        raise
 
 
 def readable_texts(

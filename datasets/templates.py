@@ -85,6 +85,12 @@ def explanatory_question(rng: np.random.Generator, sentence: str) -> str:
     return IMAGE_LINE + choose(rng, EXPLANATORY_QUESTIONS).format(sentence=sentence)
 
 
+def longest_request(name: str) -> tuple[str, str]:
+    """The longest question that may ask for a class or a phrase in training, and the longest answer to it."""
+    question = max(SHORT_QUESTIONS, key=len).format(phrase=name.lower())
+    return IMAGE_LINE + question, max((*ANSWERS, *(text.format(name=name) for text in NAMED_ANSWERS)), key=len)
+
+
 def validation_question(text: str, is_sentence: bool) -> str:
     """The fixed question of validation; the blank after the line break is the reference's."""
     asked = text if is_sentence else f"What is {text} in this image?"

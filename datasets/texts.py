@@ -20,10 +20,10 @@ import numpy as np
 from datasets.mixture import Mixture
 from datasets.own import OwnValidation
 from datasets.sample import NothingToAskError, Sample
-from datasets.validation import ValidationSet
 from lisa.flag_ranges import refuse
 
 if TYPE_CHECKING:
+    from datasets.validation import ValidationSet
     from lisa.processing import LisaProcessor
     from lisa.text_checks import Flaw, TextChecker
 

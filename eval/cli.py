@@ -14,6 +14,7 @@ import tyro
 from eval.benchmark import Mode, evaluate
 from eval.predictions import PredictionFile
 from eval.report import CHECKOUT, display_path, make_report, print_report, write_report
+from lisa.flag_ranges import device_problems, number_problems, refuse
 from lisa.progress import progress_bar
 from lisa.whole_file import whole_file
 
@@ -91,17 +92,20 @@ def parse_flags(description: str, default: EvalFlags, argv: Sequence[str] | None
 
 def run(flags: EvalFlags) -> dict:
     """Check everything that can be checked, load the model, score all data, write and print the report."""
-    check_flags(flags)
+    model = check_flags(flags)
     # Imported late: `--help` and refusals should not wait for torch.
+    from datasets.texts import TextNotes, check_texts
     from lisa.allocator import keep_freed_memory
-    from lisa.checkpoint import find_model, load
+    from lisa.checkpoint import load
     from sam_bridge import EmbeddingCache
 
-    model = find_model(flags.model)
     cache = EmbeddingCache(flags.cache_sam) if flags.cache_sam else None  # a bad folder is told before data is read
     validation_sets = open_validation_sets(flags)
     keep_freed_memory()
     predictor = load(model, device=flags.device)
+    notes = flags.out.with_name(f"{flags.out.stem}_text_notes.jsonl")
+    notes.unlink(missing_ok=True)
+    validation_sets = check_texts(predictor.processor, notes, validation_sets)
     if cache:
         predictor.model.embedding_cache = cache
     with contextlib.ExitStack() as stack:
@@ -115,29 +119,38 @@ def run(flags: EvalFlags) -> dict:
     report = make_report(display_path(model), results)
     write_report(report, flags.out)
     print_report(report)
+    for line in TextNotes(notes).summary():
+        print(line)
     return report
 
 
-def check_flags(flags: EvalFlags) -> None:
-    """Refuse what can be known to be wrong before data and model are touched; make the output folders."""
+def check_flags(flags: EvalFlags) -> Path:
+    """The folder of the model. Refuses all that can be known to be wrong before data and model are touched, at once;
+    makes the folders of the output."""
+    from datasets.names import open_tree, validation_problems
+    from lisa.checkpoint import find_model
+
+    problems = [*number_problems(flags), *device_problems(flags.device)]
     if not flags.data:
-        raise ValueError("--data is empty: name at least one split, for example --data 'refcoco|unc|val'")
+        problems.append("--data is empty: name at least one split, for example --data 'refcoco|unc|val'")
     if len(set(flags.data)) < len(flags.data):
-        raise ValueError(f"--data names a split twice: {', '.join(flags.data)}")
-    if flags.batch_size < 1:
-        raise ValueError(f"--batch_size {flags.batch_size}: at least one picture per batch is needed")
-    if flags.limit is not None and flags.limit < 1:
-        raise ValueError(f"--limit {flags.limit}: at least one picture is needed; leave it out to score all")
-    if flags.seed < 0:
-        raise ValueError(f"--seed {flags.seed}: a seed is 0 or greater")
-    if flags.dataset_dir != DEFAULT_DATASET_DIR and not flags.dataset_dir.is_dir():
-        raise FileNotFoundError(f"--dataset_dir {flags.dataset_dir}: there is no such folder")
-    for path in filter(None, (flags.out, flags.save_predictions)):
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder; name a file to write to")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        problems.append(f"--data names a split twice: {', '.join(flags.data)}")
+    tree, wrong = open_tree(flags.dataset_dir, flags.elsewhere, DEFAULT_DATASET_DIR)
+    problems += [*wrong, *validation_problems("--data", tree, flags.data)]
+    outputs = list(filter(None, (flags.out, flags.save_predictions)))
+    problems += [f"{path} is a folder; name a file to write to" for path in outputs if path.is_dir()]
     if flags.save_predictions and flags.save_predictions.resolve() == flags.out.resolve():
-        raise ValueError(f"--out and --save_predictions are the same file: {flags.out}")
+        problems.append(f"--out and --save_predictions are the same file: {flags.out}")
+    if flags.cache_sam and flags.cache_sam.is_file():
+        problems.append(f"--cache_sam {flags.cache_sam} is a file; name a folder for SAM's image embeddings")
+    try:
+        model = find_model(flags.model)
+    except (ValueError, OSError) as error:
+        problems.append(str(error))
+    refuse(problems)
+    for path in outputs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return model
 
 
 def open_validation_sets(flags: EvalFlags) -> list[ValidationSet]:

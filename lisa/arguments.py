@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -40,13 +41,13 @@ class TrainArgs:
     vision_pretrained: str = ""
     """SAM weights (sam_vit_h_4b8939.pth, sam2.1_hiera_large.pt, sam_hq_vit_h.pth and their like, or transformers' folder); required with a pretrained --version."""
     conv_type: Literal["llava_v1", "llava_llama_2", "chatml", "smolvlm", "paligemma", "plain"] = "llava_v1"
-    """Template of the conversations: chatml is that of Qwen-VL, InternVL and LLaVA-OneVision."""
+    """Template of the conversations: chatml is that of Qwen-VL, InternVL and LLaVA-OneVision. Default: the one of --version, or of its family."""
     model_max_length: int = 512
-    """Longest conversation in tokens, image tokens included."""
+    """Longest conversation in tokens, image tokens included. Default: that of --version if it is a LISA; more than 512 where an image of --version needs it."""
     use_mm_start_end: bool = True
-    """Put <im_start> and <im_end> around the image tokens."""
+    """Put <im_start> and <im_end> around the image tokens; a LISA keeps its own way."""
     seg_state: Literal["before", "at"] = "before"
-    """Read the state that predicts [SEG], as LISA does, or the state at [SEG]."""
+    """Read the state that predicts [SEG], as LISA does, or the state at [SEG]; a LISA keeps its own way."""
 
     # What is trained
     trainable: str = "lora,new_tokens,text_hidden_fcs,mask_decoder"
@@ -94,7 +95,7 @@ class TrainArgs:
     num_classes_per_sample: int = 3
     """At most so many classes or sentences, each a conversation, per picture."""
     explanatory: float = 0.1
-    """Share of reasoning samples, among those with an explanation, that are answered in words only."""
+    """Share of reasoning samples, among those with an explanation, that are answered in words only; -1 reads no explanations."""
     name_targets: float = 0.0
     """Share of answers that name the target before [SEG]; 0 is the reference."""
     cache_sam: str = ""
@@ -126,9 +127,9 @@ class TrainArgs:
     steps_per_epoch: int = 500
     """Optimiser steps per epoch."""
     vision_steps: int = 0
-    """Optimiser steps of a first stage, in which both image encoders learn to see (lisa/grounding.py)."""
+    """Optimiser steps of a first stage, in which both image encoders learn to see (lisa/grounding.py). A preset's number shrinks with --epochs and --steps_per_epoch; 0 for own data without names."""
     grounding_steps: int = 0
-    """Optimiser steps of a second stage, in which questions are read without the picture (lisa/grounding.py)."""
+    """Optimiser steps of a second stage, in which questions are read without the picture (lisa/grounding.py). A preset's number shrinks with --epochs and --steps_per_epoch."""
     processes: int = 1
     """Training processes to start on this machine, which share its cores; the batch grows with them. Leave it out under torchrun or deepspeed."""
     batch_size: int = 2
@@ -249,6 +250,10 @@ class TrainArgs:
                 f"note: {self.version} knows nothing before it learns from your data; --version models/tiny goes on "
                 "from a small trained model"
             )
+            if not self.vision_steps:
+                lines.append(
+                    "note: no mask of your data has a name, from which the stage vision would learn: it is left out"
+                )
         shortest = min(stage.last - stage.first for stage in self.stages)
         if shortest < self.warmup_steps:
             lines.append(
@@ -354,16 +359,39 @@ def _version_in(words: Sequence[str]) -> str:
 
 
 def _shortened(args: TrainArgs, preset: TrainArgs, given: frozenset[str]) -> TrainArgs:
-    """A run that is shorter than the preset's has shorter first stages, in proportion, unless the flags say how long."""
-    share = args.epochs * args.steps_per_epoch / (preset.epochs * preset.steps_per_epoch)
-    if not 0 < share < 1:
-        return args
+    """First stages of a preset that fit the run: shorter in proportion, unless the flags say how long they are."""
+    share = min(1.0, args.epochs * args.steps_per_epoch / (preset.epochs * preset.steps_per_epoch))
     steps = {
         name: max(1, round(share * getattr(preset, name)))
         for name in ("vision_steps", "grounding_steps")
-        if getattr(preset, name) and name not in given
+        if getattr(preset, name) and name not in given and share > 0
     }
+    if "vision_steps" in steps and args.dataset == "own" and not _names_in(args.own_data):
+        steps["vision_steps"] = 0  # this stage learns from the names of masks
+    if args.resume:
+        steps |= _recorded(args.run_dir / "flags.json", steps)
     return replace(args, **steps)
+
+
+def _recorded(flags: Path, names: Iterable[str]) -> dict[str, int]:
+    """The numbers of a run that is continued: its first stages stay as they were, however long it is to be now."""
+    try:
+        record = json.loads(flags.read_text(encoding="utf-8"))
+        return {name: int(record[name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError):  # what is wrong with it is told where the run is continued
+        return {}
+
+
+def _names_in(own_data: str) -> bool:
+    """Whether masks of own data may have names; only json lines can lack them."""
+    for source in own_data.split("||"):
+        path = Path(source.partition("|")[0]).expanduser()
+        if path.suffix.lower() != ".jsonl" or not path.is_file():
+            return True
+        with path.open("rb") as lines:
+            if any(b'"names"' in line for line in lines):
+                return True
+    return False
 
 
 def _on_a_gpu(preset: TrainArgs) -> TrainArgs:

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import tyro
 
 from lisa.cli.exits import exit_with_sentence
+from lisa.flag_ranges import check_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,9 @@ def convert(args: ConvertArgs) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Flags -> a converted folder."""
-    tyro.cli(ConvertArgs, args=argv, description=__doc__, prog="python -m lisa.convert").run()
+    args = tyro.cli(ConvertArgs, args=argv, description=__doc__, prog="python -m lisa.convert")
+    check_command(args)
+    args.run()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ A name means the same in every command and script, so the table is one; a test h
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
+
+from lisa.kept import KEPT_MODELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ def number_problems(flags: Any, hyphens: bool = False) -> list[str]:
     hyphens: the command spells its flags so, as in --batch-size.
     """
     return [
-        f"--{name.replace('_', '-') if hyphens else name} is {value}; it must be {RANGES[name.rpartition('.')[2]]}"
+        f"--{name.replace('_', '-') if hyphens else name} {value}: it must be {RANGES[name.rpartition('.')[2]]}"
         for name, value in _numbers(flags)
         if value not in RANGES[name.rpartition(".")[2]]
     ]
@@ -126,6 +129,37 @@ def _numbers(flags: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
             yield from _numbers(value, f"{prefix}{field.name}.")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield prefix + field.name, value
+
+
+def device_problems(device: str) -> list[str]:
+    """What is wrong with --device."""
+    if device in ("auto", "cpu"):
+        return []
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        return [f"--device {device!r}: device {device!r} cannot be used here ({reason}); use auto or cpu"]
+    return []
+
+
+def model_name_problems(model: str) -> list[str]:
+    """What is wrong with --model, by its name alone: no such folder, and no name of the hub's or of ours."""
+    hub = model.count("/") == 1 and not model.startswith((".", "/", "~"))
+    if hub or Path(model).is_dir() or (KEPT_MODELS / model).is_dir():
+        return []
+    kept = ", ".join(sorted(path.name for path in KEPT_MODELS.glob("*"))) or "none yet"
+    return [f"no model folder at {model}; give the folder of a model, or one that comes with the library ({kept})"]
+
+
+def check_command(flags: Any, problems: Iterable[str] = ()) -> None:
+    """Refuse a command's flags whose numbers are out of range or whose model or device is not there, all at once."""
+    found = [*number_problems(flags, hyphens=True), *problems]
+    if hasattr(flags, "device"):
+        found += model_name_problems(flags.model) + device_problems(flags.device)
+    refuse(found)
 
 
 def refuse(problems: Sequence[str]) -> None:

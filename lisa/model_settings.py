@@ -90,16 +90,19 @@ def read_model_settings(version: str) -> ModelSettings:
     if raw.get("model_type") == "lisa":
         return _of_lisa(folder, raw)
     if "text_config" not in raw and ("train_mask_decoder" in raw or "LISAForCausalLM" in raw.get("architectures", ())):
+        positions = raw.get("max_position_embeddings")
         fixed = {"use_mm_start_end": raw.get("mm_use_im_start_end", True), "seg_state": "before"}
         return ModelSettings(
             kind="released",
             folder=folder,
             fixed=fixed,
-            defaults=dict.fromkeys(HEADS, 0.0),
-            max_positions=raw.get("max_position_embeddings"),
+            defaults={"model_max_length": min(512, positions or 512)} | dict.fromkeys(HEADS, 0.0),
+            max_positions=positions,
         )
     if "text_config" not in raw and "mm_vision_tower" in raw:
-        return ModelSettings(kind="old_llava", folder=folder, max_positions=raw.get("max_position_embeddings"))
+        positions = raw.get("max_position_embeddings")
+        defaults = {"model_max_length": min(512, positions or 512)}
+        return ModelSettings(kind="old_llava", folder=folder, defaults=defaults, max_positions=positions)
     return _of_vlm(version, folder)
 
 
@@ -144,10 +147,12 @@ def _of_vlm(version: str, folder: Path) -> ModelSettings:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"--version {version}: its config.json is of no model that LISA can use: {reason}") from error
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    defaults: dict[str, Any] = {"conv_type": TEMPLATE_OF.get(config.model_type, "llava_v1")}
     image_tokens = llava_tokens_per_image(config) if config.model_type == "llava" else None
-    if image_tokens is not None:
-        defaults["model_max_length"] = min(max(512, image_tokens + TEXT_ROOM), positions or 10**7)
+    wanted = max(512, (image_tokens or 0) + TEXT_ROOM)
+    defaults = {
+        "conv_type": TEMPLATE_OF.get(config.model_type, "llava_v1"),
+        "model_max_length": min(wanted, positions or wanted),
+    }
     return ModelSettings(
         kind="vlm", folder=folder, defaults=defaults, max_positions=positions, image_tokens=image_tokens
     )

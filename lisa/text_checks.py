@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lisa.conversation import IMAGE_PLACEHOLDER, Conversation, Turn
+from lisa.conversation import IMAGE_PLACEHOLDER, SEG, Conversation, Turn
+from lisa.kept import KEPT_MODELS
+from lisa.model_settings import read_model_settings
 from lisa.pictures import PictureText
 from lisa.processing import LisaProcessor
 
@@ -149,6 +151,39 @@ class TextChecker:
         endless = replace(self.text, model_max_length=sys.maxsize)
         length = len(endless.encode(Conversation(tuple(said)), picture=picture))
         return length - self.processor.pictures.tokens_per_image + SLACK * turns
+
+
+def processor_of(model: str) -> LisaProcessor:
+    """What reads texts for a model, without its weights: a LISA, or a vision-language model that is to become one.
+
+    model: a folder, a hub id, or the name of a model that comes with the library.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+
+    from lisa.backbones import family_of
+    from lisa.config import LisaConfig
+    from lisa.tokenization import add_lisa_tokens
+
+    version = str(KEPT_MODELS / model) if (KEPT_MODELS / model).is_dir() else model
+    settings = read_model_settings(version)
+    folder = settings.folder
+    if settings.kind in ("lisa", "released"):
+        return LisaProcessor.from_pretrained(folder)
+    if settings.kind == "old_llava":
+        raise ValueError(
+            f"{model} is a LLaVA in its authors' format, whose texts are read as a released LISA's: name such a one"
+        )
+    tokenizer, vlm = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
+    marks = not family_of(vlm).reader.marks_pictures
+    add_lisa_tokens(tokenizer, marks)
+    config = LisaConfig(
+        vlm_config=vlm,
+        seg_token_id=tokenizer.get_vocab()[SEG],
+        template=settings.defaults["conv_type"],
+        use_im_start_end=marks,
+        model_max_length=settings.defaults.get("model_max_length", 512),
+    )
+    return LisaProcessor(config, tokenizer, AutoImageProcessor.from_pretrained(folder))
 
 
 def _bytes(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -17,6 +17,10 @@ from datasets.check.report import print_report, write_json
 from datasets.check.shelf import Shelf
 from datasets.check.work import Workers, cores
 from datasets.tree import Tree
+from lisa.flag_ranges import number_problems, refuse
+
+if TYPE_CHECKING:
+    from lisa.text_checks import TextChecker
 
 PIPE_WIDTH = 120  # characters
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -45,12 +49,15 @@ class Flags:
     """Print every problem; otherwise the first five of each kind and a count."""
     thorough: Switch = False
     """Decode every picture, not only its header and end mark: finds some damage in the middle of files too."""
+    model: str = ""
+    """A model (folder, hub id, or "tiny") whose tokenizer and template are to read every text; empty: none is read."""
     seed: int = 0
     """Of the samples that are drawn: the same seed shows the same ones."""
     workers: int | None = None
     """Processes to use; all cores when left out."""
 
     def __post_init__(self) -> None:
+        refuse(number_problems(self))
         for flag, path in (("--pictures", self.pictures), ("--json", self.json)):
             if path is None:
                 continue
@@ -94,7 +101,15 @@ def _examine(flags: Flags) -> Diagnosis:
         workers = Workers(count=flags.workers or cores(), progress=progress)
         shelf = Shelf(per_row=PER_ROW, seed=flags.seed)
         tree = Tree.at(flags.dataset_dir, flags.elsewhere, None)
-        return examine(tree, flags.names, workers=workers, shelf=shelf, thorough=flags.thorough)
+        checker = _checker(flags.model) if flags.model else None
+        return examine(tree, flags.names, workers=workers, shelf=shelf, thorough=flags.thorough, checker=checker)
+
+
+def _checker(model: str) -> TextChecker:
+    """Reads texts as a model does; its weights are not loaded."""
+    from lisa.text_checks import TextChecker, processor_of
+
+    return TextChecker(processor_of(model))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.check.parts import check_paco_lvis, check_pascal_part
 from datasets.check.problems import Problem
@@ -15,23 +16,29 @@ from datasets.check.semantic import check_ade20k, check_cocostuff, check_mapilla
 from datasets.check.shelf import Shelf
 from datasets.check.talking import check_vqa
 from datasets.check.tally import Tally
+from datasets.check.texts import Texts
 from datasets.check.visit import Visit
 from datasets.check.work import Workers
 from datasets.files import SYNTHETIC_HINT
+from datasets.names import FOLDERS
 from datasets.refer import REFER_LAYOUTS
 from datasets.tree import Tree
 from lisa.image_files import list_folder
 
+if TYPE_CHECKING:
+    from lisa.text_checks import TextChecker
+
 Check = Callable[[Visit], None]
 
 # Dataset -> folder that shows that it is there, and its check.
-_FIXED: dict[str, tuple[str, Check]] = {
-    "ade20k": ("ade20k", check_ade20k),
-    "cocostuff": ("cocostuff", check_cocostuff),
-    "mapillary": ("mapillary", check_mapillary),
-    "paco_lvis": ("vlpart/paco", check_paco_lvis),
-    "pascal_part": ("vlpart/pascal_part", check_pascal_part),
-} | {name: (f"refer_seg/{name}", check_refer) for name in REFER_LAYOUTS}
+_CHECKS: dict[str, Check] = {
+    "ade20k": check_ade20k,
+    "cocostuff": check_cocostuff,
+    "mapillary": check_mapillary,
+    "paco_lvis": check_paco_lvis,
+    "pascal_part": check_pascal_part,
+} | dict.fromkeys(REFER_LAYOUTS, check_refer)
+_FIXED: dict[str, tuple[str, Check]] = {name: (folder, _CHECKS[name]) for name, folder in FOLDERS.items()}
 _DEFAULT_VQA = "llava_instruct_150k"
 _DEFAULT_REASON = "ReasonSeg"
 
@@ -57,10 +64,17 @@ class Diagnosis:
 
 
 def examine(
-    place: Path | Tree, data: list[str], *, workers: Workers, shelf: Shelf, thorough: bool = False
+    place: Path | Tree,
+    data: list[str],
+    *,
+    workers: Workers,
+    shelf: Shelf,
+    thorough: bool = False,
+    checker: TextChecker | None = None,
 ) -> Diagnosis:
     """Look at the datasets named in `data` ("refcoco", "refcoco|unc|val"), or at all that are there.
 
+    With a checker, texts that its model cannot read are noted.
     ValueError for a folder that is not there or holds no dataset, and for names that are not known.
     """
     tree = Tree.of(place)
@@ -79,10 +93,12 @@ def examine(
             workers=workers,
             shelf=shelf,
             thorough=thorough,
+            texts=Texts(checker=checker),
             seen=seen,
         )
         with visit.problems.guard("dataset", root, name):
             check(visit)
+        visit.texts.read(visit.problems)
         _report_unmatched(visit, data)
         visits.append(visit)
     _note_shared_pictures(visits)

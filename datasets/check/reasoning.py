@@ -15,7 +15,16 @@ from datasets.check.visit import Visit
 from datasets.files import field, inside, open_json
 from datasets.images import read_header
 from datasets.reason_seg import ReasonPicture, paint, read_reason_picture, split_files
-from datasets.templates import ANSWERS, LONG_QUESTIONS, SHORT_QUESTIONS, check_text
+from datasets.templates import (
+    ANSWERS,
+    EXPLANATORY_QUESTIONS,
+    IMAGE_LINE,
+    LONG_QUESTIONS,
+    SHORT_QUESTIONS,
+    check_text,
+    longest_request,
+)
+from lisa.conversation import Conversation
 
 _SPLITS = ("train", "val", "test")
 
@@ -69,11 +78,22 @@ def _check_split(visit: Visit, row: str, folder: Path, explanations: dict[str, s
         if facts.record is not None:
             visit.note_encoding(source)
             tally.sentences += len(facts.record.texts)
+            _note_texts(visit, source, facts.record, explanations.get(image.name))
             tally.add_mask(facts.target)
             tally.add_ignored(facts.ignore)
             explanation = explanations.get(image.name, "")
             visit.shelf.offer(row, partial(_exhibit, facts.record, explanation))
     return list(images.values())
+
+
+def _note_texts(visit: Visit, source: Path, record: ReasonPicture, explanation: str | None) -> None:
+    """The longest way in which training may write each question."""
+    sentences = EXPLANATORY_QUESTIONS if explanation else LONG_QUESTIONS
+    for text in record.texts:
+        question, answer = longest_request(text)
+        if record.is_sentence or explanation:
+            question = IMAGE_LINE + max(sentences, key=len).format(sentence=text)
+        visit.texts.add(source, "", Conversation.of(question, " ".join(filter(None, (answer, explanation)))))
 
 
 def _look_at_pair(pair: tuple[Path, Path], *, dataset: str, thorough: bool) -> Facts:

@@ -29,7 +29,8 @@ from datasets.masks import parse_segmentation
 from datasets.plain_pickle import read_plain_pickle
 from datasets.refer import refer_layout
 from datasets.refs import NO_TARGET, is_blank
-from datasets.templates import ANSWERS, SHORT_QUESTIONS, check_text
+from datasets.templates import ANSWERS, SHORT_QUESTIONS, check_text, longest_request
+from lisa.conversation import Conversation
 from lisa.image_files import list_folder
 
 _REFS_FILE = re.compile(r"g?refs\((?P<split_by>[^)]+)\)\.(p|json)")
@@ -109,6 +110,8 @@ def _usable_refs(visit: Visit, split_by: str, source: Path, tables: Tables) -> l
             ref = _ref(record, number, source, visit.problems)
             if visit.wants(f"{visit.dataset}|{split_by}|{ref.split}"):
                 refs.append(ref)
+                for text in ref.sentences:
+                    visit.texts.add(source, f"ref {ref.id}", Conversation.of(*longest_request(text)))
                 _check_links(visit.problems, source, ref, tables)
     return refs
 

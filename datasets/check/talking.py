@@ -36,6 +36,7 @@ def check_vqa(visit: Visit) -> None:
         with visit.problems.guard("conversation", source, f"record {index}"):
             where = f"{source}: record {index}"
             conversation = read_conversation(field(record, "conversations", list, where), where)
+            visit.texts.add(source, f"record {index}", conversation)
             tally.sentences += sum(turn.role == "user" for turn in conversation.turns)
             if path is not None:
                 talks.append((path, conversation))

@@ -12,6 +12,7 @@ from datasets.check.headers import look_at_picture
 from datasets.check.problems import Problem, Problems
 from datasets.check.shelf import Shelf
 from datasets.check.tally import Tally
+from datasets.check.texts import Texts
 from datasets.check.work import Workers
 from datasets.files import open_json
 from datasets.images import Header
@@ -28,6 +29,7 @@ class Visit:
     workers: Workers
     shelf: Shelf
     thorough: bool  # decode every picture
+    texts: Texts  # what a model is to read
     seen: dict[Path, Header | list[Problem]]  # pictures that were looked at, also for other datasets
     rows: dict[str, Tally] = field(default_factory=dict)
     pictures: dict[str, set[Path]] = field(default_factory=dict)  # of the rows that other datasets may share

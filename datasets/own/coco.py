@@ -62,7 +62,7 @@ class CocoInstances:
         """The categories of every image."""
         for index, record in enumerate(self._records):
             for name in dict.fromkeys(name for _, name, _ in record["annotations"]):
-                where = f"{self._source}: image {record['id']}: category {name!r}"
+                where = f"{self._source}: image {record['id']}: category {name!r:.60}"
                 yield Said(where=where, index=index, text=name)
 
     def _check(self, record: dict, problems: Collected) -> None:

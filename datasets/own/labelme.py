@@ -68,7 +68,7 @@ class LabelMe:
         """The labels of every image."""
         for index, (source, labels) in enumerate(self._labels.items()):
             for label in labels:
-                yield Said(where=f"{source}: label {label!r}", index=index, text=label)
+                yield Said(where=f"{source}: label {label!r:.60}", index=index, text=label)
 
     def _read(self, source: Path) -> OwnPicture:
         return read_labelme(open_json(source), source, self._folder, self._images)

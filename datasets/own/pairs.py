@@ -58,10 +58,10 @@ class PairedMasks:
         """Every name once, and the longest of them for each other image: which classes are in it is not read."""
         names = [self._name] if self._classes is None else list(self._classes)
         for name in names:
-            yield Said(where=f"{self._masks}: class {name!r}", index=0, text=name)
+            yield Said(where=f"{self._masks}: class {name!r:.60}", index=0, text=name)
         longest = max(names, key=len)
         for index in range(1, len(self)):
-            yield Said(where=f"{self._pairs[index][0]}: class {longest!r}", index=index, text=longest)
+            yield Said(where=f"{self._pairs[index][0]}: class {longest!r:.60}", index=index, text=longest)
 
 
 def _ask_for_classes(path: Path, classes: dict[str, tuple[int, ...]]) -> tuple[list[Asked], tuple[Labelled, ...]]:

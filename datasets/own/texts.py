@@ -11,10 +11,9 @@ from datasets.own.records import OwnPictures, Said
 from datasets.templates import (
     ANSWERS,
     IMAGE_LINE,
-    NAMED_ANSWERS,
-    SHORT_QUESTIONS,
     VALIDATION_ANSWER,
     is_question,
+    longest_request,
     validation_question,
 )
 from lisa.conversation import Conversation
@@ -54,11 +53,9 @@ def _in_training(said: Said) -> Conversation:
     """A conversation word by word; a name in the longest sentences that may ask for it."""
     if isinstance(said.text, Conversation):
         return said.text
-    question = max(SHORT_QUESTIONS, key=len).format(phrase=said.text.lower())
     if is_question(said.text):
         return Conversation.of(IMAGE_LINE + said.text, max(ANSWERS, key=len))
-    answer = max((*ANSWERS, *(named.format(name=said.text) for named in NAMED_ANSWERS)), key=len)
-    return Conversation.of(IMAGE_LINE + question, answer)
+    return Conversation.of(*longest_request(said.text))
 
 
 def _in_validation(said: Said) -> Conversation:

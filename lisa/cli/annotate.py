@@ -57,14 +57,19 @@ class Annotate(ModelFlags):
     json: bool = False
     """Print a summary as JSON: pictures, masks, bad, written."""
 
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the files and folders, by their names alone."""
+        if not self.folder.is_dir():
+            yield f"{self.folder}: there is no such folder of pictures"
+        if not self.prompts.is_file():
+            yield f"--prompts {self.prompts}: there is no such file; write one question per line into it"
+        if self.out.exists() and not self.out.is_dir():
+            yield f"--out {self.out} is a file; name a folder"
+
     def run(self) -> int:
         """Do the job, or what is left of it."""
         from lisa.annotation.plan import begin, find_pictures, read_prompts
 
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size {self.batch_size}: 1 or more questions are answered together")
-        if self.out.exists() and not self.out.is_dir():
-            raise ValueError(f"--out {self.out} is a file; name a folder")
         # What is wrong with these is told before the model loads.
         prompts, pictures = read_prompts(self.prompts), find_pictures(self.folder, self.out)
         lisa = self.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,13 @@ class Ask(ModelFlags):
     """Fetch a picture from the network."""
     json: bool = False
     """Print the answer as JSON: text, and phrase, scores, box, area and RLE of each mask."""
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with image and folder, by their names alone."""
+        if "://" not in self.image and not Path(self.image).exists():
+            yield f"{self.image}: no such picture"
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            yield f"--out {self.out} is a file; name a folder"
 
     def run(self) -> int:
         """Print the answer, write its files."""

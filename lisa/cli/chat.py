@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,14 +37,20 @@ class ChatArgs(ModelFlags):
     profile: bool = False
     """After each answer, print where its time went."""
 
-    def run(self) -> int:
-        """One answer, or a loop."""
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the image and the question; the model need not be there to tell."""
         from lisa.image_input import to_pixels
 
         if self.prompt is not None and not self.image:
-            raise ValueError("--prompt asks about a picture: give one with --image")
+            yield "--prompt asks about a picture: give one with --image"
         if self.image:
-            to_pixels(Path(self.image))  # a bad file is told before the model loads
+            try:
+                to_pixels(Path(self.image))
+            except (ValueError, OSError) as error:
+                yield str(error)
+
+    def run(self) -> int:
+        """One answer, or a loop."""
         chat = Chat(self)
         if self.image:
             chat.look_at(self.image)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from lisa.flag_ranges import check_command
 from lisa.questions import LONGEST_ANSWER
 
 if TYPE_CHECKING:
     from lisa.api import Lisa
+
+
+def run_checked(command: Any) -> int:
+    """Run a command whose flags can be used; all that is wrong with them is told at once, before anything loads."""
+    check_command(command, getattr(command, "problems", tuple)())
+    return command.run()
 
 
 @dataclass(frozen=True, kw_only=True)

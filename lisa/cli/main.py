@@ -17,6 +17,7 @@ from lisa.cli.ask import Ask
 from lisa.cli.chat import ChatArgs
 from lisa.cli.doctor import Doctor
 from lisa.cli.exits import exit_with_sentence
+from lisa.cli.flags import run_checked
 from lisa.cli.info import Info
 from lisa.cli.serve import Serve
 from lisa.convert import ConvertArgs
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Flags -> what the command does; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
-        return tyro.cli(COMMANDS[words[0]], args=words[1:], prog=f"lisa {words[0]}").run()
+        return run_checked(tyro.cli(COMMANDS[words[0]], args=words[1:], prog=f"lisa {words[0]}"))
     # Help, or what is wrong: all commands with the first line about each.
     overview = Union[  # noqa: UP007 - of a tuple
         tuple(
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, command in COMMANDS.items()
         )
     ]
-    return tyro.cli(overview, args=words or ["--help"], prog="lisa", description=__doc__).run()
+    return run_checked(tyro.cli(overview, args=words or ["--help"], prog="lisa", description=__doc__))
 
 
 def run() -> None:

@@ -14,15 +14,15 @@ from lisa.cli.exits import exit_with_sentence
 
 
 @pytest.fixture
-def stage(toy, tmp_path, monkeypatch):
+def stage(toy, kept_lisa, tmp_path, monkeypatch):
     """The toy data and model in place of the real ones; what is opened or loaded is written down."""
     toy.opened, toy.loaded = [], []
     toy.dataset_dir = tmp_path / "data"
-    toy.dataset_dir.mkdir()
+    for folder in ("refer_seg/refcoco", "refer_seg/refcoco+", "reason_seg/ReasonSeg/val", "reason_seg/ReasonSeg/test"):
+        (toy.dataset_dir / folder).mkdir(parents=True)
+    toy.predictor.processor = kept_lisa.predictor.processor
 
     def open_validation(dataset_dir, spec):
-        if spec == "nonsense":
-            raise ValueError("nonsense: a split is named dataset|split_by|split")
         toy.opened.append((dataset_dir, spec))
         return toy.validation_set
 
@@ -49,19 +49,21 @@ def arguments(stage, *more: str) -> list[str]:
 
 
 def test_a_run_writes_the_report_that_it_returns(stage, tmp_path):
-    report = refcoco.main(arguments(stage, "--data", "a|b|val", "a|b|testA", "--out", "deep/down/r.json"))
+    report = refcoco.main(
+        arguments(stage, "--data", "refcoco|unc|val", "refcoco|unc|testA", "--out", "deep/down/r.json")
+    )
     assert json.loads((tmp_path / "deep/down/r.json").read_text()) == report
     assert report["model"] == "toy-model"
     assert [result["mode"] for result in report["results"]] == ["teacher_forced", "generated"] * 2
     assert [(tree.root, spec) for tree, spec in stage.opened] == [
-        (stage.dataset_dir, "a|b|val"),
-        (stage.dataset_dir, "a|b|testA"),
+        (stage.dataset_dir, "refcoco|unc|val"),
+        (stage.dataset_dir, "refcoco|unc|testA"),
     ]
 
 
 def test_several_splits_may_be_joined_by_commas(stage):
-    refcoco.main(arguments(stage, "--data", "a|b|val,a|b|testA", "c|d|val"))
-    assert [spec for _, spec in stage.opened] == ["a|b|val", "a|b|testA", "c|d|val"]
+    refcoco.main(arguments(stage, "--data", "refcoco|unc|val,refcoco|unc|testA", "refcoco+|unc|val"))
+    assert [spec for _, spec in stage.opened] == ["refcoco|unc|val", "refcoco|unc|testA", "refcoco+|unc|val"]
     assert stage.loaded == [(Path("toy-model"), "auto")]
 
 
@@ -96,7 +98,7 @@ def test_flags_reach_the_evaluation_with_hyphens_too(stage):
 
 
 def test_predictions_of_all_splits_and_modes_are_saved(stage, tmp_path):
-    refcoco.main(arguments(stage, "--data", "x", "y", "--save_predictions", "preds.jsonl"))
+    refcoco.main(arguments(stage, "--data", "ReasonSeg|val", "ReasonSeg|test", "--save_predictions", "preds.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "preds.jsonl").read_text().splitlines()]
     assert len(lines) == 2 * 2 * 5
     assert [line["mode"] for line in lines[:10]] == ["teacher_forced"] * 5 + ["generated"] * 5
@@ -105,13 +107,20 @@ def test_predictions_of_all_splits_and_modes_are_saved(stage, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--batch_size", "0"], "--batch_size 0: at least one picture"),
-        (["--limit", "0"], "--limit 0: at least one picture"),
+        (["--batch_size", "0"], "--batch_size 0: it must be at least 1"),
+        (["--limit", "0"], "--limit 0: it must be at least 1"),
         (["--limit", "-3"], "--limit -3"),
-        (["--seed", "-1"], "--seed -1: a seed is 0 or greater"),
+        (["--seed", "-1"], "--seed -1: it must be from 0"),
         (["--data"], "--data is empty"),
-        (["--data", "x", "x"], "--data names a split twice: x, x"),
-        (["--data", "x", "nonsense"], "nonsense: a split is named"),
+        (["--data", "ReasonSeg|val", "ReasonSeg|val"], "--data names a split twice: ReasonSeg|val, ReasonSeg|val"),
+        (
+            ["--data", "ReasonSeg|val", "nonsense"],
+            "--data 'nonsense': is no validation set; write it as in refcoco|unc|val",
+        ),
+        (["--data", "refcoc|unc|val"], "no dataset of the refer format is called 'refcoc'"),
+        (["--data", "ReasonSeg|train"], "ReasonSeg/train: not found"),
+        (["--data", "own|gone.jsonl"], "gone.jsonl: not found"),
+        (["--device", "abacus"], "--device 'abacus'"),
         (["--out", "."], "is a folder; name a file"),
         (["--save_predictions", "."], "is a folder; name a file"),
         (["--out", "a.json", "--save_predictions", "./a.json"], "are the same file: a.json"),
@@ -134,9 +143,15 @@ def test_flags_that_do_not_parse_end_with_exit_code_2(stage, flags, capsys):
 
 
 def test_a_missing_model_is_refused_before_any_data_is_opened(stage):
-    with pytest.raises(FileNotFoundError, match="no model folder at lost-model"):
+    with pytest.raises(ValueError, match="no model folder at lost-model"):
         refcoco.main(["--model", "lost-model", "--dataset_dir", str(stage.dataset_dir)])
     assert stage.opened == []
+
+
+def test_all_that_is_wrong_is_told_at_once(stage):
+    wrong = ["--model", "lost-model", "--dataset_dir", "gone", "--limit", "0", "--data", "own|gone.jsonl"]
+    with pytest.raises(ValueError, match=r"(?s)4 problems.*--limit 0.*gone: there is no such.*gone.jsonl.*lost-model"):
+        refcoco.main(wrong)
 
 
 def test_the_default_world_is_rendered_or_checked_each_time(stage, tmp_path, monkeypatch):

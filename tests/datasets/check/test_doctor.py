@@ -234,3 +234,20 @@ def test_workers_keep_the_order():
     workers = Workers(count=2, progress=Progress(disable=True))
     items = random.Random(0).sample(range(1000), 200)
     assert list(workers.map(str, items, "numbers")) == [str(item) for item in items]
+
+
+def test_texts_that_a_model_cannot_read_are_notes_with_their_places(tree, diagnose):
+    tree.edit_json("llava_dataset/llava_instruct_150k.json", lambda records: records[0]["conversations"][1].update(
+        value="It says </s> there."))  # fmt: skip
+    source = next((tree / "reason_seg/ReasonSeg/train").glob("*.json"))
+    record = json.loads(source.read_text(encoding="cp1252"))
+    source.write_text(json.dumps(record | {"text": ["Where is the cow? " * 300], "is_sentence": True}))
+    data = ("--data", "llava_instruct_150k,ReasonSeg|train")
+    assert diagnose(tree.root, *data).notes == []
+    verdict = diagnose(tree.root, *data, "--model", "tiny")
+    assert {(note["kind"], Path(note["file"]).name, note["record"]) for note in verdict.notes} == {
+        ("unreadable text", "llava_instruct_150k.json", "record 0"),
+        ("unreadable text", source.name, ""),
+    }
+    assert verdict.code == 0
+    assert "training escapes control words, and leaves out what is too long" in verdict.printed
