@@ -18,7 +18,9 @@ from typing import overload
 
 import numpy as np
 
-VERSION = 1
+from lisa.image_files import list_folder
+
+VERSION = 2
 """Counts changes of what is kept in a record."""
 
 Columns = dict[str, Callable[[dict], "int | str"]]
@@ -51,7 +53,7 @@ class RecordIndex(Sequence):
     @classmethod
     def mapped(cls, folder: Path) -> RecordIndex:
         """The index that a folder holds, mapped, not read."""
-        columns = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+        columns = {path.stem: np.load(path, mmap_mode="r") for path in list_folder(folder, ".npy")}
         ends = columns.pop("ends")
         path = folder / "records.bin"
         empty = path.stat().st_size == 0  # which cannot be mapped

@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from datasets.images import image_size
 from datasets.own.records import OwnPictures, Said
-from datasets.templates import VALIDATION_ANSWER, longest_request, validation_question
+from datasets.templates import (
+    ANSWERS,
+    IMAGE_LINE,
+    VALIDATION_ANSWER,
+    is_question,
+    longest_request,
+    validation_question,
+)
 from lisa.conversation import Conversation
 
 if TYPE_CHECKING:
@@ -47,6 +53,8 @@ def _in_training(said: Said) -> Conversation:
     """A conversation word by word; a name in the longest sentences that may ask for it."""
     if isinstance(said.text, Conversation):
         return said.text
+    if is_question(said.text):
+        return Conversation.of(IMAGE_LINE + said.text, max(ANSWERS, key=len))
     return Conversation.of(*longest_request(said.text))
 
 
@@ -54,6 +62,8 @@ def _in_validation(said: Said) -> Conversation:
     """The first turn of a conversation; a name in the fixed words."""
     if isinstance(said.text, Conversation):
         return Conversation(said.text.turns[:2])
+    if is_question(said.text):
+        return Conversation.of(IMAGE_LINE + said.text, VALIDATION_ANSWER)
     return Conversation.of(validation_question(said.text, is_sentence=False), VALIDATION_ANSWER)
 
 
@@ -62,5 +72,5 @@ def _sizes(pictures: OwnPictures, some: list[Said]) -> Iterator[tuple[int, int]]
     known: dict[int, tuple[int, int]] = {}
     for said in some:
         if said.index not in known:
-            known[said.index] = image_size(pictures[said.index].path)
+            known[said.index] = pictures[said.index].size
         yield known[said.index]
