@@ -54,21 +54,43 @@ def answer_record(answer: Answer) -> dict:
     }
 
 
+COCO_HEAD = {
+    "info": {"description": "Masks and answers of LISA", "url": "", "version": "1.0", "contributor": "LISA"},
+    "licenses": [],
+}
+"""What strict readers of COCO ask for besides images, categories and annotations; without a date, so that the same
+answers are the same bytes."""
+
+
 def coco_instances(answers: Sequence[Answer]) -> dict:
-    """COCO instances: a picture for each answer, a category for each question, an annotation for each mask."""
+    """COCO instances: an image for each answer, an annotation for each mask, a category for each question with masks.
+
+    `answers` of an image has the words, also where there is no mask.
+    """
     records = [answer_record(answer) for answer in answers]
-    categories = {record["question"] or "object": 0 for record in records}
+    categories = {name: 0 for record in records if record["masks"] and (name := record["question"] or "object")}
     categories = {name: number for number, name in enumerate(categories, start=1)}
     annotations: list[dict] = []
     for image_id, record in enumerate(records, start=1):
         for mask in record["masks"]:
             category = categories[record["question"] or "object"]
             annotations.append(coco_annotation(len(annotations) + 1, image_id, category, record["text"], mask))
-    return {
-        "images": [{"id": image_id, **record["image"]} for image_id, record in enumerate(records, start=1)],
-        "categories": [{"id": number, "name": name} for name, number in categories.items()],
-        "annotations": annotations,
-    }
+    images = [
+        {"id": image_id, **one["image"], "answers": [{"question": one["question"], "answer": one["text"]}]}
+        for image_id, one in enumerate(records, start=1)
+    ]
+    return coco_document(images, [coco_category(number, name) for name, number in categories.items()], annotations)
+
+
+def coco_document(images: list[dict], categories: list[dict], annotations: list[dict]) -> dict:
+    """COCO instances of records, with all that strict readers ask for."""
+    return {**COCO_HEAD, "images": images, "categories": categories, "annotations": annotations}
+
+
+def coco_category(number: int, name: str, question: str = "") -> dict:
+    """A category; `question` is what was asked where its name is another."""
+    asked = {"question": question} if question and question != name else {}
+    return {"id": number, "name": name, "supercategory": "", **asked}
 
 
 def coco_annotation(number: int, image_id: int, category: int, text: str, mask: dict) -> dict:
