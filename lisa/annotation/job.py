@@ -61,23 +61,29 @@ def left_to_do(plan: Plan, work: Path) -> list[tuple[int, list[str]]]:
 
 def answer_shard(lisa: Lisa, plan: Plan, names: list[str], images: list[np.ndarray | str]) -> list[dict]:
     """A record for each image of a shard (see `lisa.annotation.writers`)."""
-    good = [pixels for pixels in images if not isinstance(pixels, str)]
-    pairs = ((pixels, prompt.question) for pixels in good for prompt in plan.prompts)
-    answers = lisa.ask_many(pairs, plan.batch_size, max_new_tokens=plan.max_new_tokens)
+    answered = iter(_answers(lisa, plan, [pixels for pixels in images if not isinstance(pixels, str)]))
     records = []
     for name, pixels in zip(names, images, strict=True):
-        if isinstance(pixels, str):
-            records.append({"image": name, "error": pixels})
+        answers = pixels if isinstance(pixels, str) else next(answered)
+        if isinstance(answers, str):
+            records.append({"image": name, "error": answers})
             continue
-        records.append(
-            {
-                "image": name,
-                "height": pixels.shape[0],
-                "width": pixels.shape[1],
-                "answers": [_answer_record(prompt, next(answers)) for prompt in plan.prompts],
-            }
-        )
+        said = [_answer_record(prompt, answer) for prompt, answer in zip(plan.prompts, answers, strict=True)]
+        records.append({"image": name, "height": pixels.shape[0], "width": pixels.shape[1], "answers": said})
     return records
+
+
+def _answers(lisa: Lisa, plan: Plan, images: list[np.ndarray]) -> list[list[Answer] | str]:
+    """For each image the answers to all prompts, or why this model cannot be asked about it."""
+    pairs = ((pixels, prompt.question) for pixels in images for prompt in plan.prompts)
+    try:
+        answers = list(lisa.ask_many(pairs, plan.batch_size, max_new_tokens=plan.max_new_tokens))
+    except ValueError as error:  # some vision towers take no image that is 200 times as wide as it is high
+        if len(images) == 1:
+            return [f"this model cannot be asked about it ({error})"]
+        return [one for pixels in images for one in _answers(lisa, plan, [pixels])]
+    number = len(plan.prompts)
+    return [answers[start : start + number] for start in range(0, len(answers), number)]
 
 
 def _answer_record(prompt: Prompt, answer: Answer) -> dict:
