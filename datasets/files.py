@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
-from collections.abc import Iterable
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
+
+from lisa.image_files import list_entries
 
 if TYPE_CHECKING:
     from datasets.tree import Tree
@@ -43,7 +48,7 @@ def require_images(images: Path | Tree, names: Iterable[str], source: Path) -> N
     """
     wanted = {tuple(str(name).rpartition("/")[::2]) for name in names}
     listed = {folder for folder, _ in wanted}
-    there = {(folder, entry.name) for folder in listed for entry in _entries(images / folder)}
+    there = {(folder, entry.name) for folder in listed for entry in list_entries(images / folder) if not entry.is_dir()}
     absent = sorted(f"{folder}/{name}".lstrip("/") for folder, name in wanted - there)
     if absent:
         raise FileNotFoundError(
@@ -52,33 +57,49 @@ def require_images(images: Path | Tree, names: Iterable[str], source: Path) -> N
         )
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
-    """What lies in a folder but is none itself; nothing where the folder is missing."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.is_dir()]
-
-
 def inside(root: Path | Tree, name: str) -> Path:
-    """`root / name` for a file name read from a data file, which may not lead out of `root`.
+    """`root / name` for a file name read from a data file, which may not lead out of `root`; see `name_inside`.
 
     Decided by the name alone: a symbolic link below `root` is the user's own and is followed.
+    """
+    return root / name_inside(root, name)
+
+
+def name_inside(root: Path | Tree, name: str) -> str:
+    """A file name read from a data file as it is spelled below `root`; ValueError for one that leads out of there.
+
+    A name of which there is no file is tried with / for the \\ of Windows, and with accents as other systems write
+    them: Macs take "é" apart in names. What is nowhere is returned with /.
     """
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     escapes = ".." in posix.parts + windows.parts or posix.is_absolute() or windows.anchor
     if not name or escapes or "\0" in name:
         raise ValueError(f"file name {name!r} leads out of {root}; give a path relative to that folder")
-    return root / name
+    if name.isascii() and "\\" not in name:
+        return name
+    return next((other for other in _spellings(name) if (root / other).exists()), name.replace("\\", "/"))
+
+
+def _spellings(name: str) -> Iterator[str]:
+    for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
+        yield spelling
+        for form in ("NFC", "NFD"):
+            yield unicodedata.normalize(form, spelling)
+
+
+def note(text: str) -> None:
+    """Tell the user something with which the run goes on; of several processes the first tells it."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def open_json(path: Path) -> Any:
-    """The content of a JSON file in UTF-8 (with or without BOM) or, failing that, cp1252."""
+    """The content of a JSON file in UTF-8 (with or without BOM), UTF-16 with BOM or, failing these, cp1252."""
     return parse_json(path.read_bytes(), str(path))
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """The value of JSON text in UTF-8 (with or without BOM) or, failing that, cp1252; `where` names the source."""
+    """The value of JSON text in an encoding as `open_json` knows it; `where` names the source."""
     if not data.strip():
         raise ValueError(f"{where}: the file is empty; restore it from its source")
     try:
@@ -90,6 +111,8 @@ def parse_json(data: bytes, where: str) -> Any:
 
 
 def _decode(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Windows redirects output into files
+        return data.decode("utf-16")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from PIL import Image
 from lisa.pixels import open_image, orient, to_rgb
 
 _TRANSPOSING = (5, 6, 7, 8)
+_TAIL = 64  # bytes
+_PNG_END = b"IEND\xaeB`\x82"
+_JPEG_END = b"\xff\xd9"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,7 @@ class Header:
 
     size: tuple[int, int]  # (H, W) as displayed, pixels
     orientation: int  # EXIF orientation; 1 where the file does not say
+    mode: str  # Pillow's name for what a pixel holds
 
     def fits(self, size: tuple[int, int]) -> bool:
         """Whether an annotation of `size` (h, w) can belong to the picture: `Picture.align` takes the same ones."""
@@ -57,9 +63,9 @@ class Picture:
         )
 
 
-def read_picture(path: Path) -> Picture:
-    """Decode a picture of any mode; a missing or damaged file raises an error that names it."""
-    image, orientation = _open(path)
+def read_picture(path: Path, data: bytes | None = None) -> Picture:
+    """Decode a picture of any mode, of a file or of `data`, which `path` holds; an error names the path."""
+    image, orientation = _open(path, data)
     try:
         pixels = to_rgb(image)
     except ValueError as error:
@@ -87,12 +93,44 @@ def read_label_map(path: Path) -> np.ndarray:
     return orient(ids, orientation)
 
 
-def read_header(path: Path) -> Header:
-    """Size and orientation of a picture; no pixel of a JPEG is decoded."""
-    image, orientation = _open(path, decode=False)
+def read_header(path: Path, data: bytes | None = None) -> Header:
+    """Size, orientation and mode of a picture; no pixel of a JPEG is decoded."""
+    image, orientation = _open(path, data, decode=False)
     width, height = image.size
     size = (width, height) if orientation in _TRANSPOSING else (height, width)
-    return Header(size=size, orientation=orientation)
+    return Header(size=size, orientation=orientation, mode=image.mode)
+
+
+def check_picture(path: Path, data: bytes | None = None) -> Header:
+    """The header of a picture that can be decoded; ValueError or FileNotFoundError for any other.
+
+    Pixels are decoded only where the file does not end as its format does. That finds every file that was cut off, but
+    no damage in the middle.
+    """
+    header = read_header(path, data)
+    if not (ends_well(path) if data is None else has_good_end(data, len(data))):
+        read_picture(path, data)
+    return header
+
+
+def ends_well(path: Path) -> bool:
+    """Whether a file ends as its format does, as far as that can be told without decoding it."""
+    with path.open("rb") as file:
+        head, length = file.read(_TAIL), file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - _TAIL))
+        return has_good_end(head + file.read(), length)
+
+
+def has_good_end(data: bytes, length: int) -> bool:
+    """Whether the first and last bytes are those of a whole file of `length` bytes.
+
+    A PNG or a JPEG (which some cameras pad with zeros) has an end mark; WebP and BMP say how long they are.
+    """
+    if data.startswith(b"RIFF"):
+        return int.from_bytes(data[4:8], "little") + 8 <= length
+    if data.startswith(b"BM"):
+        return int.from_bytes(data[2:6], "little") <= length
+    return data.endswith(_PNG_END) or data.rstrip(b"\0").endswith(_JPEG_END)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -100,8 +138,12 @@ def image_size(path: Path) -> tuple[int, int]:
     return read_header(path).size
 
 
-def _open(path: Path, decode: bool = True) -> tuple[Image.Image, int]:
+def _open(path: Path, data: bytes | None = None, decode: bool = True) -> tuple[Image.Image, int]:
     """The picture and its EXIF orientation (1 where the file does not say)."""
+    if data is not None:
+        return open_image(io.BytesIO(data), str(path), decode=decode)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such picture; check the path")
+    if not path.is_file():
+        raise ValueError(f"{path}: cannot be read as a picture, since it is no file; restore the picture")
     return open_image(path, str(path), decode=decode)

@@ -18,7 +18,7 @@ from typing import overload
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2
 """Counts changes of what is kept in a record."""
 
 Columns = dict[str, Callable[[dict], "int | str"]]

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from datasets.files import field, inside, open_json
+from datasets.collected import naming
+from datasets.files import field, name_inside, open_json
 from datasets.masks import Part, parse_segmentation
 from datasets.tree import Tree
 from lisa.pixels import MAX_PIXELS
@@ -42,20 +43,16 @@ class Instances:
                 f"{where}: a size of {width} x {height} pixels, not from 1 to {MAX_PIXELS} in all; correct the record"
             )
         file_name = field(record, "file_name", str, where)
-        try:
-            inside(images, file_name)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+        with naming(where):
+            file_name = name_inside(images, file_name)
         return {"image_id": str(image_id), "file_name": file_name, "height": height, "width": width}
 
     def segmentation(self, annotation: dict, picture: dict) -> list | dict:
         """The segmentation of an annotation, checked against the picture's size."""
         where = f"{self.path}: annotation {annotation['id']}"
         segmentation = field(annotation, "segmentation", (list, dict), where)
-        try:
+        with naming(where):
             parse_segmentation(segmentation, picture["height"], picture["width"])
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
         return segmentation
 
     def category(self, annotation: dict) -> str:

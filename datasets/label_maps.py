@@ -10,6 +10,7 @@ import numpy as np
 from datasets.files import field, missing, open_json, require_file, require_folder
 from datasets.templates import check_text
 from datasets.tree import Tree
+from lisa.image_files import list_folder
 
 IGNORE = -1
 """The class of a pixel that belongs to none."""
@@ -102,7 +103,8 @@ def _pair_up(images: Path, labels: Path, layout: str, *, all_pictures: bool = Tr
     require_folder(images, layout)
     require_folder(labels, layout)
     pictures, maps = (
-        {path.stem for path in folder.glob(f"*{end}")} for folder, end in ((images, ".jpg"), (labels, ".png"))
+        {path.stem for path in list_folder(folder, end) if path.suffix == end}
+        for folder, end in ((images, ".jpg"), (labels, ".png"))
     )
     if not maps or not pictures:
         raise missing(labels / "*.png" if pictures else images / "*.jpg", layout)

@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 _MIN_POINTS = 3
+_NO_AREA_MEND = f"outline the thing with {_MIN_POINTS} points or more, or remove the annotation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +33,53 @@ Part = Polygon | RunLengths
 def parse_segmentation(segmentation: Any, height: int, width: int) -> tuple[Part, ...]:
     """The parts of a COCO `segmentation`: a list of polygons or RLE dicts, or one RLE dict; may be empty.
 
-    Raises ValueError for what cannot be drawn; the caller adds file and record.
+    Raises ValueError that tells of every part that cannot be drawn; the caller adds file and record.
     """
     if isinstance(segmentation, dict):
         segmentation = [segmentation]
     if not isinstance(segmentation, list):
         raise ValueError(f"a segmentation is a list of polygons or a run-length code, not {segmentation!r:.40}")
-    return tuple(_parse_part(part, height, width) for part in segmentation)
+    _refuse_other_nesting(segmentation)
+    parts, problems = [], []
+    for number, part in enumerate(segmentation, start=1):
+        try:
+            parts.append(_parse_part(part, len(segmentation), height, width))
+        except ValueError as error:
+            problems.append(f"part {number} of {len(segmentation)}: {error}" if len(segmentation) > 1 else str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return tuple(parts)
 
 
-def _parse_part(part: Any, height: int, width: int) -> Part:
-    parse = parse_run_lengths if isinstance(part, dict) else parse_polygon
-    return parse(part, height, width)
+def _refuse_other_nesting(segmentation: list) -> None:
+    """Refuse numbers with a pair of brackets too few or too many, with the mend."""
+    if segmentation and all(isinstance(part, int | float) for part in segmentation):
+        raise ValueError(
+            f"the segmentation is one flat list of {len(segmentation)} numbers; a segmentation is a list of polygons, "
+            "so put one more pair of brackets around it: [[x, y, x, y, ...]]"
+        )
+    if len(segmentation) >= _MIN_POINTS and all(_is_point(part) for part in segmentation):
+        raise ValueError(
+            f"the segmentation is a list of {len(segmentation)} points [x, y]; write them one after the other into one "
+            "polygon: [[x, y, x, y, ...]]"
+        )
+
+
+def _is_point(part: Any) -> bool:
+    return isinstance(part, list) and len(part) == 2 and all(isinstance(value, int | float) for value in part)
+
+
+def _parse_part(part: Any, count: int, height: int, width: int) -> Part:
+    """One of `count` parts of a segmentation."""
+    if isinstance(part, dict):
+        return parse_run_lengths(part, height, width)
+    if isinstance(part, list) and len(part) < 2 * _MIN_POINTS and len(part) % 2 == 0:
+        points = len(part) // 2
+        raise ValueError(
+            f"a polygon of {points} point{'s' * (points != 1)} has no area; "
+            + ("remove this part, the others may stay" if count > 1 else _NO_AREA_MEND)
+        )
+    return parse_polygon(part, height, width)
 
 
 def parse_polygon(xy: Any, height: int, width: int) -> Polygon:
@@ -59,7 +95,7 @@ def parse_polygon(xy: Any, height: int, width: int) -> Polygon:
     if xy.ndim != 1 or len(xy) % 2:
         raise ValueError(f"a polygon is a flat list of pairs x, y, but this one has the shape {xy.shape}")
     if len(xy) < 2 * _MIN_POINTS:
-        raise ValueError(f"a polygon of {len(xy) // 2} points has no area; it needs {_MIN_POINTS} or must go")
+        raise ValueError(f"a polygon of {len(xy) // 2} points has no area; {_NO_AREA_MEND}")
     check_inside(xy.reshape(-1, 2), height, width)
     return Polygon(xy)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.collected import Collected
 from datasets.files import require_file, require_images
 from datasets.images import read_picture
 from datasets.index import RecordIndex
@@ -113,17 +114,26 @@ def split_name(category: str, where: str, only_parts: bool) -> list[str]:
 
 def _records(instances: Instances, images: Tree, only_parts: bool) -> Iterator[dict]:
     """Each picture that has annotations, with its categories in the order in which they first occur."""
+    problems = Collected()
     for image_id in instances.images:
         if image_id not in instances.of_image:
             continue
-        picture = instances.picture(image_id, images)
-        categories: dict[tuple[str, ...], list] = {}
-        for annotation in instances.of_image[image_id]:
-            name = split_name(instances.category(annotation), str(instances.path), only_parts)
-            categories.setdefault(tuple(name), []).append(instances.segmentation(annotation, picture))
-        yield picture | {
-            "categories": [{"name": name, "segmentations": segmentations} for name, segmentations in categories.items()]
-        }
+        good = []
+        with problems.guard():
+            good.append(_record(image_id, instances, images, only_parts))
+        yield from good
+    problems.refuse(instances.path)
+
+
+def _record(image_id: int | str, instances: Instances, images: Tree, only_parts: bool) -> dict:
+    picture = instances.picture(image_id, images)
+    categories: dict[tuple[str, ...], list] = {}
+    for annotation in instances.of_image[image_id]:
+        name = split_name(instances.category(annotation), str(instances.path), only_parts)
+        categories.setdefault(tuple(name), []).append(instances.segmentation(annotation, picture))
+    return picture | {
+        "categories": [{"name": name, "segmentations": segmentations} for name, segmentations in categories.items()]
+    }
 
 
 def _spoken(name: list[str], rng: np.random.Generator) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets.files import field, missing, open_json, require_file, require_folder
+from datasets.collected import Collected
+from datasets.files import field, inside, missing, open_json, require_file, require_folder
 from datasets.images import Picture, image_size, read_picture
 from datasets.masks import check_inside, stack
 from datasets.outline import draw_outline
 from datasets.sample import Sample, SampleOptions
+from datasets.shapes import Shape as DrawnShape
+from datasets.shapes import draw_shapes, kind_of, parse_shape
 from datasets.templates import (
     IMAGE_LINE,
     answer,
@@ -24,6 +27,7 @@ from datasets.templates import (
 )
 from datasets.tree import Tree
 from lisa.conversation import Conversation
+from lisa.image_files import list_folder
 
 LAYOUT = "  reason_seg/{name}/{split}/<name>.jpg and <name>.json"
 
@@ -34,6 +38,7 @@ class Shape:
 
     label: str
     points: np.ndarray  # (K, 2) float64, K >= 1: x and y, pixels
+    drawn: DrawnShape | None = None  # of another type than polygon
 
     @property
     def is_flag(self) -> bool:
@@ -45,8 +50,15 @@ class Shape:
         """Outlines pixels that count neither as hit nor as miss."""
         return "ignore" in self.label.lower()
 
+    @property
+    def is_line(self) -> bool:
+        """A polygon without area, which the official masks have as a line."""
+        return self.drawn is None and len(self.points) < 3 and not self.is_flag
+
     def mask(self, height: int, width: int) -> np.ndarray:
-        """(height, width) bool."""
+        """(height, width) bool: a polygon as the official masks, any other type as LabelMe draws it."""
+        if self.drawn is not None:
+            return draw_shapes([self.drawn], height, width)
         return draw_outline(self.points, height, width)
 
 
@@ -167,17 +179,27 @@ def load_reason_split(root: Path, split: str) -> list[ReasonPicture]:
     layout = LAYOUT.format(name=root.name, split=split or "train")
     require_folder(root, layout)
     if not split or not (root / split).is_dir():
-        known = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir() and p.name != "explanatory"))
+        known = ", ".join(p.name for p in list_folder(root) if p.is_dir() and p.name != "explanatory")
         raise ValueError(f"{root}: no split {split!r}; it has {known or 'none'}")
-    images = {path.stem: path for path in (root / split).glob("*.jpg")}
-    records = {path.stem: path for path in (root / split).glob("*.json")}
+    images, records = split_files(root / split)
     if not images:
         raise missing(root / split / "*.jpg", layout)
-    for stem in sorted(images.keys() ^ records.keys()):
-        path = images.get(stem) or records[stem]
-        other = ".json" if stem in images else ".jpg"
-        raise FileNotFoundError(f"{path}: there is no {stem}{other} beside it; complete the split or remove it")
-    return [read_reason_picture(images[stem], records[stem]) for stem in sorted(images)]
+    problems, pictures = Collected(), []
+    for stem in sorted(images.keys() | records.keys()):
+        with problems.guard():
+            if stem not in images or stem not in records:
+                path = images.get(stem) or records[stem]
+                other = ".json" if stem in images else ".jpg"
+                raise FileNotFoundError(f"{path}: there is no {stem}{other} beside it; complete the split or remove it")
+            pictures.append(read_reason_picture(images[stem], records[stem]))
+    problems.refuse(root / split)
+    return pictures
+
+
+def split_files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The pictures and the json files of a split, by stem."""
+    images, records = list_folder(folder, ".jpg"), list_folder(folder, ".json")
+    return {path.stem: path for path in images}, {path.stem: path for path in records}
 
 
 def read_reason_picture(path: Path, source: Path) -> ReasonPicture:
@@ -187,13 +209,17 @@ def read_reason_picture(path: Path, source: Path) -> ReasonPicture:
     texts = field(record, "text", list, str(source))
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{source}: 'text' must be a list of questions, at least one, but is {texts!r:.60}")
-    shapes = field(record, "shapes", list, str(source))
+    problems, shapes = Collected(), []
+    for index, shape in enumerate(field(record, "shapes", list, str(source))):
+        with problems.guard():
+            shapes.append(_shape(shape, size, f"{source}: shapes[{index}]"))
+    problems.refuse(source)
     return ReasonPicture(
         path=path,
         texts=tuple(check_text(text, str(source)) for text in texts),
         is_sentence=field(record, "is_sentence", bool, str(source)),
         kind=field(record, "type", str, str(source)) if "type" in record else "",
-        shapes=tuple(_shape(s, size, f"{source}: shapes[{i}]") for i, s in enumerate(shapes)),
+        shapes=tuple(shapes),
         things=_things(record, size, source) if "things" in record else None,
     )
 
@@ -208,9 +234,12 @@ def _shape(record: Any, size: tuple[int, int], where: str) -> Shape:
     points = field(record, "points", list, where)
     try:
         shape = Shape(label=label, points=np.array([(x, y) for x, y in points], dtype=np.float64).reshape(-1, 2))
-        if not shape.is_flag:
-            check_inside(shape.points, *size)
-    except (TypeError, ValueError) as error:
+        if shape.is_flag:
+            return shape
+        if kind_of(record) != "polygon":
+            return replace(shape, drawn=parse_shape(record, size, where))
+        check_inside(shape.points, *size)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from error
     return shape
 
@@ -222,11 +251,13 @@ def load_explanations(root: Path) -> dict[str, str]:
     records = open_json(source)
     if not isinstance(records, list):
         raise ValueError(f"{source}: holds no list of explanations; restore it from its source")
-    explanations = {}
+    problems, explanations = Collected(), {}
     for index, record in enumerate(records):
         where = f"{source}: record {index}"
-        image = field(record, "image", str, where)
-        if not (root / "train" / image).is_file():
-            raise FileNotFoundError(f"{where}: {image} is not in {root / 'train'}; restore it or remove the record")
-        explanations[image] = check_text(field(record, "outputs", str, where), where)
+        with problems.guard(where):
+            image = inside(root / "train", field(record, "image", str, where))
+            if not image.is_file():
+                raise FileNotFoundError(f"{image.name} is not in {root / 'train'}; restore it or remove the record")
+            explanations[image.name] = check_text(field(record, "outputs", str, where), where)
+    problems.refuse(source)
     return explanations

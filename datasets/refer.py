@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.collected import Collected
 from datasets.files import missing, require_file, require_images
 from datasets.images import Picture
 from datasets.index import Columns, RecordIndex
@@ -167,19 +168,30 @@ def _records(refs_path: Path, instances: Instances, images: Path, split: str, wi
     by_image: dict[int | str, list[dict]] = {}
     for ref in load_refs(refs_path, split):
         by_image.setdefault(ref["image_id"], []).append(ref)
-    for image_id, refs in by_image.items():
-        if image_id not in instances.images:
-            raise ValueError(
-                f"{refs_path}: ref {refs[0]['ref_id']}: image {image_id} is not in {instances.path}; "
-                "the two files do not belong together"
-            )
-        picture = instances.picture(image_id, images)
-        annotations = {annotation["id"]: annotation for annotation in instances.of_image.get(image_id, [])}
-        things = [a for a in annotations.values() if with_things and _is_whole(instances.category(a))]
-        yield picture | {
-            "targets": [_target(ref, annotations, instances, picture, refs_path) for ref in refs],
-            "things": [instances.segmentation(a, picture) for a in things],
-        }
+    problems = Collected()
+    for refs in by_image.values():
+        good = []
+        with problems.guard():
+            good.append(_record(refs, instances, images, refs_path, with_things))
+        yield from good
+    problems.refuse(refs_path)
+
+
+def _record(refs: list[dict], instances: Instances, images: Path, refs_path: Path, with_things: bool) -> dict:
+    """What the refs of one picture, and its annotations, say about it."""
+    image_id = refs[0]["image_id"]
+    if image_id not in instances.images:
+        raise ValueError(
+            f"{refs_path}: ref {refs[0]['ref_id']}: image {image_id} is not in {instances.path}; "
+            "the two files do not belong together"
+        )
+    picture = instances.picture(image_id, images)
+    annotations = {annotation["id"]: annotation for annotation in instances.of_image.get(image_id, [])}
+    things = [a for a in annotations.values() if with_things and _is_whole(instances.category(a))]
+    return picture | {
+        "targets": [_target(ref, annotations, instances, picture, refs_path) for ref in refs],
+        "things": [instances.segmentation(a, picture) for a in things],
+    }
 
 
 def _target(ref: dict, annotations: dict, instances: Instances, picture: dict, refs_path: Path) -> dict:

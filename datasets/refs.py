@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datasets.files import field, open_json
+from datasets.collected import Collected
+from datasets.files import field, note, open_json
 from datasets.plain_pickle import read_plain_pickle
 from datasets.templates import check_text
 
@@ -20,9 +21,25 @@ class UnknownSplitError(ValueError):
 def load_refs(path: Path, split: str) -> list[dict]:
     """The refs of a split, each {"ref_id", "image_id", "ann_ids": list, "sentences": [[text, kind], ...]}.
 
-    ann_ids is empty where nothing is referred to.
+    ann_ids is empty where nothing is referred to. Refs without a sentence, which the val split of gRefCOCO has, are
+    left out, and the user is told how many.
     """
-    return [_checked(ref, path) for ref in select_split(_with_split(read_refs(path), path), split, path)]
+    chosen = select_split(_with_split(read_refs(path), path), split, path)
+    problems, refs = Collected(), []
+    for ref in chosen:
+        with problems.guard():
+            refs.append(_checked(ref, path))
+    problems.refuse(path)
+    asked = [ref for ref in refs if ref["sentences"]]
+    if not asked:
+        raise ValueError(f"{path}: no ref of split {split!r} has a sentence; restore the file from its source")
+    if len(asked) < len(refs):
+        left_out = next(ref["ref_id"] for ref in refs if not ref["sentences"])
+        note(
+            f"{path}: {len(refs) - len(asked)} of the {len(refs)} refs of split {split!r} have no sentence and are "
+            f"left out (the first is ref {left_out})"
+        )
+    return asked
 
 
 def read_refs(path: Path) -> list[dict]:
@@ -64,9 +81,7 @@ def _with_split(refs: list[Any], path: Path) -> list[dict]:
 def _checked(ref: dict, path: Path) -> dict:
     """A ref with every field that is used there and of its type."""
     where = f"{path}: ref {ref['ref_id']}"
-    sentences = [_sentence(s, where) for s in field(ref, "sentences", list, where)]
-    if not sentences:
-        raise ValueError(f"{where}: no sentence refers to it; add one or remove the ref")
+    sentences = [_sentence(s, where) for s in field(ref, "sentences", list, where) if not is_blank(s)]
     return {
         "ref_id": ref["ref_id"],
         "image_id": field(ref, "image_id", (int, str), where),
@@ -87,6 +102,11 @@ def _annotations(ann_id: int | list, where: str) -> list[int]:
             f"{where}: {NO_TARGET} (no target) beside other annotations in {ann_ids}; keep one or the other"
         )
     return ann_ids
+
+
+def is_blank(sentence: Any) -> bool:
+    """Whether a sentence's text is empty."""
+    return isinstance(sentence, dict) and isinstance(sentence.get("sent"), str) and not sentence["sent"].strip()
 
 
 def _sentence(record: Any, where: str) -> list[str]:

@@ -43,6 +43,23 @@ NAMED_ANSWERS = (
 VALIDATION_ANSWER = f"{SEG}."
 
 
+_QUESTION_WORDS = ("what", "where", "which", "who", "whose", "how", "why", "please", "can you", "could you")
+_WIDE_ENDS = ("\u3002", "\uff1f", "\uff01")  # of sentences in Chinese and Japanese, which part words by no blank
+
+
+def is_question(label: str) -> bool:
+    """Whether a label or category is a whole question or request, to be asked as it stands, and not a name.
+
+    It has several words, and ends as a sentence does or begins with a word of asking: `lisa annotate` labels masks with
+    the question where its prompt has no name.
+    """
+    if label.endswith(_WIDE_ENDS):
+        return True
+    words = label.lower().split()
+    asks = any(words[: len(word.split())] == word.split() for word in _QUESTION_WORDS)
+    return len(words) > 1 and (asks or label.endswith((".", "?", "!")))
+
+
 def choose(rng: np.random.Generator, items: Sequence[Item]) -> Item:
     """One item, uniformly."""
     return items[int(rng.integers(len(items)))]

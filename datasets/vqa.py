@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files import field, inside, open_json, require_file, require_folder, require_images
+from datasets.collected import Collected
+from datasets.files import field, name_inside, open_json, require_file, require_folder, require_images
 from datasets.images import read_image
 from datasets.index import RecordIndex
 from datasets.sample import Sample, SampleOptions
@@ -64,15 +65,15 @@ def _records(source: Path, images: Path) -> Iterator[dict]:
     content = open_json(source)
     if not isinstance(content, list) or not content:
         raise ValueError(f"{source}: holds no list of conversations; restore it from its source")
+    problems = Collected()
     for index, record in enumerate(content):
-        where = f"{source}: record {index}"
-        image = field(record, "image", str, where)
-        try:
-            inside(images, image)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        conversation = read_conversation(field(record, "conversations", list, where), where)
-        yield {"image": image, "turns": [[turn.role, turn.text] for turn in conversation.turns]}
+        where, good = f"{source}: record {index}", []
+        with problems.guard(where):
+            image = name_inside(images, field(record, "image", str, where))
+            conversation = read_conversation(field(record, "conversations", list, where), where)
+            good.append({"image": image, "turns": [[turn.role, turn.text] for turn in conversation.turns]})
+        yield from good
+    problems.refuse(source)
 
 
 def read_conversation(messages: list[Any], where: str) -> Conversation:

@@ -16,6 +16,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import numpy as np
 from PIL import Image
 
+from lisa.image_files import FORMATS as FORMATS
+from lisa.image_files import SUFFIXES as SUFFIXES
 from lisa.pixels import (
     UNREADABLE,
     check_size,
@@ -32,12 +34,6 @@ if TYPE_CHECKING:
 
     ImageInput: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray | Tensor"
     """A path, a URL, the bytes of a file, or a picture in memory."""
-
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""What a stranger may hand in; Pillow's EPS would start another program."""
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
-"""Endings of their files."""
 
 MAX_DOWNLOAD = 50_000_000
 """Bytes of a picture behind a URL."""
@@ -83,11 +79,11 @@ def _from_file(path: Path) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such picture; check the path")
     if not path.is_file():
         raise ValueError(f"{path}: a picture is a file, and this is none")  # reading a pipe would wait for ever
-    return _rgb(*open_image(path, str(path), formats=_formats(), still=True), str(path))
+    return _rgb(*open_image(path, str(path), still=True), str(path))
 
 
 def _decode(data: bytes, name: str) -> np.ndarray:
-    return _rgb(*open_image(io.BytesIO(data), name, formats=_formats(), still=True), name)
+    return _rgb(*open_image(io.BytesIO(data), name, still=True), name)
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:
@@ -186,9 +182,3 @@ class _OnlyHttp(HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         _check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow knows."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)

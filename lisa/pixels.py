@@ -11,6 +11,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from lisa.image_files import FORMATS
+
 MAX_PIXELS = 150_000_000
 """Pictures of more pixels are refused: a file of a few bytes can declare a size that no memory holds."""
 
@@ -22,6 +24,12 @@ UNREADABLE = (
     struct.error,
     zlib.error,
     OverflowError,
+    # What else Pillow's decoders raise on damaged bytes.
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
 )
 _SIXTEEN_BIT = 65535
 
@@ -35,19 +43,19 @@ def open_image(
     name: str,
     *,
     decode: bool = True,
-    formats: Sequence[str] | None = None,
+    formats: Sequence[str] = FORMATS,
     still: bool = False,
 ) -> tuple[Image.Image, int]:
-    """The picture in a file and its EXIF orientation (1 where the file does not say); ValueError calls it `name`.
+    """The image in a file and its EXIF orientation (1 where the file does not say); ValueError calls it `name`.
 
-    formats limits what is tried, by Pillow's names; still refuses what moves or has several pages.
+    formats is what is tried, by Pillow's names; still refuses what moves or has several pages.
     """
     try:
-        with Image.open(source, formats=formats) as image:
+        with Image.open(source, formats=accepted(formats)) as image:
             check_size(image.size)  # before EXIF is asked for, which decodes a PNG
             if still:
                 refuse_moving(image, name)
-            if decode:
+            if decode or image.format == "PNG":  # whose EXIF may stand behind the pixels
                 image.load()
             return image, exif_orientation(image)
     except Image.DecompressionBombError as error:  # also Pillow's own, from 179 megapixels
@@ -61,6 +69,12 @@ def open_image(
             f"{name}: cannot be read as a picture ({reason}); it is damaged, cut off or of an unknown format. "
             "Restore it, or save it again as PNG or JPEG"
         ) from error
+
+
+def accepted(formats: Sequence[str] = FORMATS) -> tuple[str, ...]:
+    """Those of the formats that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in formats if name in Image.OPEN)
 
 
 def refuse_moving(image: Image.Image, name: str) -> None:
@@ -88,8 +102,12 @@ def too_large(name: str, error: Exception) -> ValueError:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """1 to 8; 1 where the picture does not say."""
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    """1 to 8; 1 where the image does not say, or says it in a damaged block, which a viewer passes over as well."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except UNREADABLE:
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def orient(array: np.ndarray, orientation: int) -> np.ndarray:

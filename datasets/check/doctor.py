@@ -20,6 +20,7 @@ from datasets.check.work import Workers
 from datasets.files import SYNTHETIC_HINT
 from datasets.refer import REFER_LAYOUTS
 from datasets.tree import Tree
+from lisa.image_files import list_folder
 
 Check = Callable[[Visit], None]
 
@@ -94,8 +95,8 @@ def examine(
 def _choose(tree: Tree, data: list[str]) -> dict[str, Check]:
     """The checks to run, in a fixed order."""
     there = {name: check for name, (folder, check) in _FIXED.items() if (tree / folder).exists()}
-    vqa = {path.stem: check_vqa for path in sorted((tree / "llava_dataset").glob("*.json"))}
-    reason = {path.name: check_reason_seg for path in sorted((tree / "reason_seg").glob("*")) if path.is_dir()}
+    vqa = {path.stem: check_vqa for path in list_folder(tree / "llava_dataset", ".json")}
+    reason = {path.name: check_reason_seg for path in list_folder(tree / "reason_seg") if path.is_dir()}
     there |= vqa | reason
     if not data:
         if not there:

@@ -12,13 +12,16 @@ from datasets.check.tables import Annotation, Tables, check_sizes, read_tables, 
 from datasets.check.visit import Visit
 from datasets.templates import ANSWERS, SHORT_QUESTIONS
 from datasets.tree import Tree
+from lisa.image_files import list_folder
 
 
 def check_paco_lvis(visit: Visit) -> None:
     """vlpart/paco/annotations/paco_lvis_v1_<split>.json about pictures of coco/."""
     folder = visit.folder("vlpart/paco/annotations")
     if folder is not None:
-        sources = {path.stem.removeprefix("paco_lvis_v1_"): path for path in folder.glob("paco_lvis_v1_*.json")}
+        prefix = "paco_lvis_v1_"
+        files = [path for path in list_folder(folder, ".json") if path.stem.startswith(prefix)]
+        sources = {path.stem.removeprefix(prefix): path for path in files}
         _check(visit, {"train": folder / "paco_lvis_v1_train.json"} | sources, visit.tree.below("coco"), (1, 2))
 
 
@@ -26,7 +29,7 @@ def check_pascal_part(visit: Visit) -> None:
     """vlpart/pascal_part/<split>.json about pictures of VOC 2010; every category is object:part."""
     folder = visit.folder("vlpart/pascal_part")
     if folder is not None:
-        sources = {path.stem: path for path in folder.glob("*.json")}
+        sources = {path.stem: path for path in list_folder(folder, ".json")}
         pictures = visit.tree.below("vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages")
         _check(visit, {"train": folder / "train.json"} | sources, pictures, (2,))
 

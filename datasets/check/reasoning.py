@@ -14,7 +14,7 @@ from datasets.check.shelf import Exhibit
 from datasets.check.visit import Visit
 from datasets.files import field, inside, open_json
 from datasets.images import read_header
-from datasets.reason_seg import ReasonPicture, paint, read_reason_picture
+from datasets.reason_seg import ReasonPicture, paint, read_reason_picture, split_files
 from datasets.templates import ANSWERS, LONG_QUESTIONS, SHORT_QUESTIONS, check_text
 
 _SPLITS = ("train", "val", "test")
@@ -51,8 +51,7 @@ def check_reason_seg(visit: Visit) -> None:
 
 def _check_split(visit: Visit, row: str, folder: Path, explanations: dict[str, str]) -> list[Path]:
     """Count a split; returns its pictures."""
-    images = {path.stem: path for path in folder.glob("*.jpg")}
-    records = {path.stem: path for path in folder.glob("*.json")}
+    images, records = split_files(folder)
     for stem in sorted(images.keys() ^ records.keys()):
         path = images.get(stem) or records[stem]
         what = f"there is no {stem}{'.json' if stem in images else '.jpg'} beside it"
@@ -91,6 +90,9 @@ def _look_at_pair(pair: tuple[Path, Path], *, dataset: str, thorough: bool) -> F
     with problems.guard("reasoning record", source):
         record = read_reason_picture(image, source)
         target, ignore = paint(record.shapes, *read_header(image).size)
+        if thin := [i for i, shape in enumerate(record.shapes) if shape.is_line]:
+            what = f"shapes {thin} are polygons of fewer than 3 points, which are drawn as lines"
+            problems.note("line", source, "", what, "outline the thing, or say in shape_type what it is")
         return Facts(problems=problems.found, record=record, target=float(target.mean()), ignore=float(ignore.mean()))
     return Facts(problems=problems.found, record=None)
 

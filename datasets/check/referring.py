@@ -28,8 +28,9 @@ from datasets.files import field
 from datasets.masks import parse_segmentation
 from datasets.plain_pickle import read_plain_pickle
 from datasets.refer import refer_layout
-from datasets.refs import NO_TARGET
+from datasets.refs import NO_TARGET, is_blank
 from datasets.templates import ANSWERS, SHORT_QUESTIONS, check_text
+from lisa.image_files import list_folder
 
 _REFS_FILE = re.compile(r"g?refs\((?P<split_by>[^)]+)\)\.(p|json)")
 # This split parts the objects, not the pictures: its train pictures occur in val by design.
@@ -45,6 +46,7 @@ class Ref:
     split: str
     ann_ids: tuple[int, ...]  # empty: no target
     sentences: tuple[str, ...]
+    left_out: bool  # has no sentence and is passed over
 
 
 def check_refer(visit: Visit) -> None:
@@ -70,7 +72,7 @@ def check_refer(visit: Visit) -> None:
 
 def _refs_files(folder: Path) -> dict[str, Path]:
     """Split by -> file; the pickle where there is a json too, as the official reader takes it."""
-    paths = sorted(folder.iterdir(), key=lambda path: (path.suffix == ".p", path.name))
+    paths = sorted(list_folder(folder), key=lambda path: (path.suffix == ".p", path.name))
     matches = [(_REFS_FILE.fullmatch(path.name), path) for path in paths]
     return {match["split_by"]: path for match, path in matches if match}
 
@@ -79,7 +81,11 @@ def _check_refs_file(visit: Visit, split_by: str, source: Path, tables: Tables) 
     refs = _usable_refs(visit, split_by, source, tables)
     headers = check_sizes(visit, tables, dict.fromkeys(ref.image_id for ref in refs))
     splits: dict[str, dict[Any, Any]] = {}  # split -> picture, or image id where it has none -> image id
-    for ref in refs:
+    asked = [ref for ref in refs if not ref.left_out]
+    for split in {ref.split for ref in refs} - {ref.split for ref in asked}:
+        what = f"no ref of split {split!r} has a sentence"
+        visit.problems.add("sentence", source, f"split {split}", what, "restore the file from its source")
+    for ref in asked:
         row = f"{visit.dataset}|{split_by}|{ref.split}"
         with visit.problems.guard("ref", source, f"ref {ref.id}"):
             _count(visit.row(row), ref, tables)
@@ -127,17 +133,22 @@ def _ref(record: dict, number: Any, source: Path, problems: Problems) -> Ref:
     texts = []
     sentences = field(record, "sentences", list, where)
     for index, sentence in enumerate(sentences):
+        if is_blank(sentence):
+            problems.note("sentence", source, f"ref {number}: sentences[{index}]", "the text is empty; it is left out")
+            continue
         with problems.guard("sentence", source, f"ref {number}: sentences[{index}]"):
             place = f"{where}: sentences[{index}]"
             texts.append(check_text(field(sentence, "sent", str, place), place).lower())
-    if not sentences:
-        problems.add("sentence", source, f"ref {number}", "no sentence refers to it", "add one or remove the ref")
+    if all(map(is_blank, sentences)):
+        what = "no sentence refers to it; it is left out, as a few of the official gRefCOCO are"
+        problems.note("sentence", source, f"ref {number}", what)
     return Ref(
         id=number,
         image_id=field(record, "image_id", (int, str), where),
         split=field(record, "split", str, where),
         ann_ids=_targets(record, where),
         sentences=tuple(texts),
+        left_out=all(map(is_blank, sentences)),
     )
 
 

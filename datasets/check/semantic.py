@@ -19,6 +19,7 @@ from datasets.files import field
 from datasets.images import Picture, read_label_map
 from datasets.label_maps import UNLABELED, read_class_names
 from datasets.templates import ANSWERS, SHORT_QUESTIONS
+from lisa.image_files import list_folder
 
 _SHOWN = 3  # unknown values that are named in a problem
 
@@ -96,15 +97,14 @@ def _splits(folder: Path, images: str, labels: str, train: str) -> Iterator[Spli
 
 def _names_of_splits(folder: Path, labels: str) -> Iterator[str]:
     """What stands for {} in `labels`, in the folders that are there."""
-    place = labels.split("/").index("{}")
-    for path in folder.glob(labels.format("*")):
-        if path.is_dir():
-            yield path.relative_to(folder).parts[place]
+    for path in list_folder(folder / labels.partition("{}")[0]):
+        if (folder / labels.format(path.name)).is_dir():
+            yield path.name
 
 
 def _folders(folder: Path, train: str) -> list[Path]:
     """The train folder, there or not, and the others beside it."""
-    return [folder / train, *(path for path in sorted(folder.iterdir()) if path.is_dir() and path.name != train)]
+    return [folder / train, *(path for path in list_folder(folder) if path.is_dir() and path.name != train)]
 
 
 def _check(visit: Visit, labels: Labels, splits: list[Split]) -> None:
@@ -128,8 +128,8 @@ def _pairs(visit: Visit, split: Split) -> list[tuple[Path, Path]]:
         visit.problems.add("layout", path, "", "no such folder", f"it belongs to {visit.dataset}; put it there")
     if missing:
         return []
-    images = {path.stem: path for path in split.images.glob("*.jpg")}
-    labels = {path.stem: path for path in split.labels.glob("*.png")}
+    images = {path.stem: path for path in list_folder(split.images, ".jpg") if path.suffix == ".jpg"}
+    labels = {path.stem: path for path in list_folder(split.labels, ".png") if path.suffix == ".png"}
     if not labels:
         visit.problems.add("layout", split.labels, "", "holds no *.png", "put the label maps there")
     for stem in sorted(labels.keys() - images.keys()):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.images import read_picture
 from datasets.masks import stack
 from datasets.own.coco import CocoInstances
 from datasets.own.jsonl import JsonLines
@@ -16,13 +15,22 @@ from datasets.own.labelme import LabelMe
 from datasets.own.pairs import CLASS_FILES, PairedMasks
 from datasets.own.records import Asked, OwnPicture, OwnPictures
 from datasets.sample import Sample, SampleOptions
-from datasets.templates import VALIDATION_ANSWER, answer, choose_some, short_question, validation_question
+from datasets.templates import (
+    IMAGE_LINE,
+    VALIDATION_ANSWER,
+    answer,
+    choose_some,
+    is_question,
+    short_question,
+    validation_question,
+)
 from lisa.conversation import Conversation
+from lisa.image_files import list_below, list_folder
 
 FORMATS = """\
   FILE.jsonl   a conversation per line
   FILE.json    COCO instances; pictures beside it or in images/
-  FOLDER       LabelMe json files beside their pictures
+  FOLDER       LabelMe json files, also in folders below
   FOLDER       with images/ and masks/, files of the same name
   ...|IMAGES   any of them, or a folder of masks, with the pictures in the folder IMAGES
 docs/own-data.md tells more."""
@@ -52,6 +60,8 @@ class OwnSeg:
         if asked.conversation is not None:
             return asked.conversation
         name = asked.names[0]
+        if is_question(name):
+            return Conversation.of(IMAGE_LINE + name, answer(rng, "", 0))
         return Conversation.of(short_question(rng, name), answer(rng, name, self._options.name_targets))
 
 
@@ -112,9 +122,9 @@ def open_pictures(source: str) -> OwnPictures:
 
 def _open_folder(path: Path, images: Path | None) -> OwnPictures:
     paired = (path / "masks").is_dir() and (images is not None or (path / "images").is_dir())
-    if not paired and any(file.name not in CLASS_FILES for file in path.glob("*.json")):
+    if not paired and any(file.name not in CLASS_FILES for file in list_below(path, ".json")):
         return LabelMe(path, images)
-    if paired or (images is not None and any(path.glob("*.png"))):
+    if paired or (images is not None and list_folder(path, ".png")):
         return PairedMasks(path, images)
     raise ValueError(f"{path}: holds neither LabelMe json files nor images/ and masks/. Own data is one of\n{FORMATS}")
 
@@ -131,11 +141,13 @@ def _first_turn(asked: Asked) -> Asked:
 def _validation(asked: Asked) -> Conversation:
     if asked.conversation is not None:
         return asked.conversation
-    return Conversation.of(validation_question(asked.names[0], is_sentence=False), VALIDATION_ANSWER)
+    name = asked.names[0]
+    question = IMAGE_LINE + name if is_question(name) else validation_question(name, is_sentence=False)
+    return Conversation.of(question, VALIDATION_ANSWER)
 
 
 def _sample(data: str, record: OwnPicture, chosen: Sequence[Asked], conversations: list[Conversation]) -> Sample:
-    picture = read_picture(record.path)
+    picture = record.read()
     ignore = [region.mask(picture) for region in record.ignore]
     return Sample(
         data=data,
@@ -145,6 +157,6 @@ def _sample(data: str, record: OwnPicture, chosen: Sequence[Asked], conversation
         conversations=tuple(conversations),
         masks=stack([region.mask(picture) for asked in chosen for region in asked.regions], *picture.size),
         ignore=stack(ignore, *picture.size).any(axis=0),
-        names=tuple(name for asked in chosen for name in asked.names),
+        names=tuple("" if is_question(name) else name for asked in chosen for name in asked.names),
         types=tuple(asked.kind for asked in chosen),
     )

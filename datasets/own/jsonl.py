@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from datasets.collected import Collected
 from datasets.files import field, inside, parse_json
-from datasets.images import image_size
-from datasets.own.records import Asked, OwnPicture, Region, naming
+from datasets.images import check_picture
+from datasets.own.records import Asked, OwnPicture, Region
 from datasets.own.regions import read_region
 from datasets.templates import IMAGE_LINE, check_text
 from lisa.conversation import SEG, Conversation, Turn
@@ -43,12 +44,15 @@ class JsonLines:
         self._images = images or source.parent
         places: list[tuple[int, int]] = []
         groups: dict[tuple[Path, str], list[int]] = {}
+        problems = Collected()
         for number, offset, text in _lines(source):
-            record, where = self._record(text, number)
-            line = read_line(record, self._images, source.parent, where)
-            key = (line.path, json.dumps(record.get("ignore"), sort_keys=True))
-            groups.setdefault(key, []).append(len(places))
-            places.append((number, offset))
+            with problems.guard():
+                record, where = self._record(text, number)
+                line = read_line(record, self._images, source.parent, where)
+                key = (line.path, json.dumps(record.get("ignore"), sort_keys=True))
+                groups.setdefault(key, []).append(len(places))
+                places.append((number, offset))
+        problems.refuse(source)
         if not places:
             raise ValueError(f"{source}: holds no line; write one json object per line")
         order = [index for members in groups.values() for index in members]
@@ -99,27 +103,48 @@ def read_line(record: Any, images: Path, folder: Path, where: str) -> Line:
         raise ValueError(
             f"{where}: no field is called {unknown[0]!r}; known: {', '.join(FIELDS)} (meta holds whatever you like)"
         )
-    with naming(where):
-        path = inside(images, field(record, "image", str, where))
-        image_size(path)  # refuses what is no picture
+    problems = Collected()
+    path, conversation, masks, names, kind = None, None, [], (), ""
+    with problems.guard(where):
+        named = inside(images, field(record, "image", str, where))
+        check_picture(named)
+        path = named
+    with problems.guard(where):
+        masks = field(record, "masks", list, where) if "masks" in record else []
+    with problems.guard(where):
         conversation = _conversation(record, where)
-        regions = tuple(_region(mask, path, folder, f"{where}: masks[{i}]") for i, mask in _masks(record, where))
-        if conversation.num_seg != len(regions):
-            raise ValueError(
-                f"the answers hold {conversation.num_seg} {SEG}, but there are {len(regions)} masks; give one mask "
-                f"per {SEG}, in reading order"
-            )
-        ignore = record.get("ignore")
-        return Line(
-            path=path,
-            asked=Asked(
-                regions=regions,
-                names=_names(record, len(regions), where),
-                conversation=conversation,
-                kind=field(record, "type", str, where) if "type" in record else "",
-            ),
-            ignore=() if ignore is None else (_region(ignore, path, folder, f"{where}: ignore"),),
+        _compare(conversation.num_seg, len(masks))
+    with problems.guard(where):
+        names = _names(record, len(masks), where)
+    with problems.guard(where):
+        kind = field(record, "type", str, where) if "type" in record else ""
+    values = {f"masks[{index}]": value for index, value in enumerate(masks)}
+    regions = _regions(values, path, folder, where, problems)
+    ignored = {} if record.get("ignore") is None else {"ignore": record["ignore"]}
+    ignore = _regions(ignored, path, folder, where, problems)
+    problems.refuse(where)
+    return Line(
+        path=path, asked=Asked(regions=regions, names=names, conversation=conversation, kind=kind), ignore=ignore
+    )
+
+
+def _compare(num_seg: int, num_masks: int) -> None:
+    if num_seg != num_masks:
+        raise ValueError(
+            f"the answers hold {num_seg} {SEG}, but there are {num_masks} masks; give one mask per {SEG}, in reading "
+            "order"
         )
+
+
+def _regions(
+    values: dict[str, Any], picture: Path | None, folder: Path, where: str, problems: Collected
+) -> tuple[Region, ...]:
+    """The masks of a line, by what they are called in messages; what is wrong with one is a problem."""
+    regions = []
+    for name, value in values.items() if picture is not None else ():  # without its size no mask can be judged
+        with problems.guard(f"{where}: {name}"):
+            regions.append(read_region(value, picture, folder, f"{where}: {name}"))
+    return tuple(regions)
 
 
 def _conversation(record: dict, where: str) -> Conversation:
@@ -139,10 +164,6 @@ def _conversation(record: dict, where: str) -> Conversation:
     return Conversation(tuple(turns))
 
 
-def _masks(record: dict, where: str) -> Iterator[tuple[int, Any]]:
-    return enumerate(field(record, "masks", list, where) if "masks" in record else [])
-
-
 def _names(record: dict, count: int, where: str) -> tuple[str, ...]:
     if "names" not in record:
         return ("",) * count
@@ -152,8 +173,3 @@ def _names(record: dict, count: int, where: str) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"names are texts, one per mask, not {names!r:.60}")
     return tuple(check_text(name, where) if name else "" for name in names)
-
-
-def _region(value: Any, picture: Path, folder: Path, where: str) -> Region:
-    with naming(where):
-        return read_region(value, picture, folder, where)

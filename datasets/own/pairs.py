@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 
+from datasets.collected import Collected, naming
 from datasets.files import open_json
-from datasets.images import read_label_map
-from datasets.own.records import PICTURES, Asked, OwnPicture, naming
+from datasets.images import check_picture, read_label_map
+from datasets.own.records import Asked, OwnPicture
 from datasets.own.regions import Labelled, MaskFile, check_mask_file
 from datasets.templates import check_text
+from lisa.image_files import SUFFIXES, list_folder
 
 BACKGROUND, IGNORE = 0, 255
 """What these values of a label map mean where the classes do not name them."""
@@ -31,9 +34,13 @@ class PairedMasks:
         images = images or folder / "images"
         self._classes = read_classes(folder)
         self._name = folder.resolve().name.replace("_", " ")
-        self._pairs = pair_files(images, self._masks)
+        problems = Collected()
+        self._pairs = pair_files(images, self._masks, problems)
         for picture, mask in self._pairs:
-            check_mask_file(mask, picture, label_map=self._classes is not None)
+            with problems.guard():
+                check_picture(picture)
+                check_mask_file(mask, picture, label_map=self._classes is not None)
+        problems.refuse(folder)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -96,31 +103,32 @@ def _json_classes(path: Path) -> list[tuple[int, str]]:
 
 def _text_classes(path: Path) -> list[tuple[int, str]]:
     with naming(str(path)):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     return [(number, check_text(line, f"{path}: line {number}")) for number, line in enumerate(lines, start=1)]
 
 
-def pair_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+def pair_files(images: Path, masks: Path, problems: Collected) -> list[tuple[Path, Path]]:
     """Pictures and masks of equal stem, sorted; each must have its counterpart."""
-    pictures = _by_stem(images, PICTURES)
-    drawn = _by_stem(masks, PICTURES)
+    pictures = _by_stem(images, problems)
+    drawn = _by_stem(masks, problems)
     if not pictures:
-        raise FileNotFoundError(f"{images}: holds no picture ({', '.join(PICTURES)})")
+        raise FileNotFoundError(f"{images}: holds no picture ({', '.join(SUFFIXES)})")
     for stem in sorted(pictures.keys() ^ drawn.keys()):
         here, there = (pictures[stem], masks) if stem in pictures else (drawn[stem], images)
-        raise FileNotFoundError(
-            f"{here}: has no counterpart in {there} ({len(pictures)} pictures, {len(drawn)} masks); "
-            "a picture and its mask have the same name but for the ending. Add the file or remove this one"
+        problems.add(
+            FileNotFoundError(
+                f"{here}: has no counterpart in {there} ({len(pictures)} pictures, {len(drawn)} masks); "
+                "a picture and its mask have the same name but for the ending. Add the file or remove this one"
+            )
         )
-    return [(pictures[stem], drawn[stem]) for stem in sorted(pictures)]
+    return [(pictures[stem], drawn[stem]) for stem in sorted(pictures.keys() & drawn.keys())]
 
 
-def _by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+def _by_stem(folder: Path, problems: Collected) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in endings:
-            continue
-        if path.stem in files:
-            raise ValueError(f"{path}: there is also {files[path.stem].name}; remove one or give it another name")
-        files[path.stem] = path
+    for path in list_folder(folder, *SUFFIXES):
+        stem = unicodedata.normalize("NFC", path.stem)  # Macs take "é" apart in names
+        if stem in files:
+            problems.add(ValueError(f"{path}: there is also {files[stem].name}; remove one or give it another name"))
+        files[stem] = path
     return files

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from datasets.images import Picture
+from datasets.images import Picture, read_header, read_picture
 from lisa.conversation import Conversation
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Endings that a picture may have, in lower case."""
 
 
 class Region(Protocol):
@@ -39,10 +34,20 @@ class Asked:
 class OwnPicture:
     """A picture with all that is asked about it, at least one thing."""
 
-    path: Path
+    path: Path  # of the picture, or of the file that holds it
     image_id: str
     asked: tuple[Asked, ...]
     ignore: tuple[Region, ...]  # pixels that count for no mask
+    data: bytes | None = None  # the picture's file where it is not one of its own
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) as displayed, pixels, from the header alone."""
+        return read_header(self.path, self.data).size
+
+    def read(self) -> Picture:
+        """Decode the picture."""
+        return read_picture(self.path, self.data)
 
 
 class OwnPictures(Protocol):
@@ -51,15 +56,3 @@ class OwnPictures(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> OwnPicture: ...
-
-
-@contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Errors of the block that the user can mend begin with `where`, which names file and record."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if str(error).startswith(where):
-            raise
-        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        raise kind(f"{where}: {error}") from error

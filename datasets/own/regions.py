@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from datasets.files import inside
-from datasets.images import Picture, image_size, read_label_map, read_picture
+from datasets.images import Picture, check_picture, image_size, read_header, read_label_map, read_picture
 from datasets.masks import Part, parse_polygon, parse_segmentation, rasterise
 from datasets.own.records import Region
 
@@ -40,7 +39,7 @@ class MaskFile:
 
     def mask(self, picture: Picture) -> np.ndarray:
         """(H, W) bool, in the geometry of the decoded picture."""
-        if _mode(self.path) in _COLOUR_MODES:
+        if read_header(self.path).mode in _COLOUR_MODES:
             drawn = read_picture(self.path).pixels.any(axis=2)
         else:
             drawn = read_label_map(self.path) != 0
@@ -60,17 +59,13 @@ class Labelled:
         return picture.align(np.isin(self.ids, self.values), str(self.path))
 
 
-def check_size(path: Path, size: tuple[int, int], source: str) -> None:
+def check_size(path: Path, size: tuple[int, int], source: str, data: bytes | None = None) -> None:
     """Refuse an annotation of (height, width) `size` that is neither the displayed nor the stored size of `path`."""
-    displayed = image_size(path)
-    if size == displayed:
-        return
-    with Image.open(path) as image:
-        stored = image.size[::-1]
-    if size != stored:
+    header = read_header(path, data)
+    if not header.fits(size):
         raise ValueError(
-            f"{source} is for {size[1]} x {size[0]} pixels (width x height), but {path} has {displayed[1]} x "
-            f"{displayed[0]}; restore the picture that was annotated, or annotate this one"
+            f"{source} is for {size[1]} x {size[0]} pixels (width x height), but {path} has {header.size[1]} x "
+            f"{header.size[0]}; restore the picture that was annotated, or annotate this one"
         )
 
 
@@ -78,10 +73,10 @@ def check_mask_file(path: Path, picture: Path, *, label_map: bool = False) -> No
     """Refuse, by its header, a file that is no lossless mask of `picture`; a label map must hold ids."""
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: a mask is a PNG file; other formats may change its pixels. Export it as PNG")
-    check_size(picture, image_size(path), str(path))
-    mode = _mode(path)
-    if mode not in (_ID_MODES if label_map else _ID_MODES + _COLOUR_MODES):
-        raise ValueError(f"{path}: pixels of mode {mode} are ambiguous; export the mask as 8-bit greyscale PNG")
+    header = check_picture(path)
+    check_size(picture, header.size, str(path))
+    if header.mode not in (_ID_MODES if label_map else _ID_MODES + _COLOUR_MODES):
+        raise ValueError(f"{path}: pixels of mode {header.mode} are ambiguous; export the mask as 8-bit greyscale PNG")
 
 
 def read_region(value: Any, picture: Path, folder: Path, where: str) -> Region:
@@ -113,8 +108,3 @@ def _code_size(code: dict) -> tuple[int, int]:
         case [int(height), int(width)]:
             return height, width
     raise ValueError(f"the size of a run-length code is [height, width] in pixels, not {code.get('size')!r:.40}")
-
-
-def _mode(path: Path) -> str:
-    with Image.open(path) as image:
-        return image.mode

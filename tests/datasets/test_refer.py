@@ -56,8 +56,8 @@ def change(record: str, key: str, value: object):
     [
         (change("ref", "ann_id", 9), r"refs\(unc\)\.p: ref 70: annotation 9 of image 1 is not in"),
         (change("ref", "image_id", 9), r"refs\(unc\)\.p: ref 70: image 9 is not in"),
-        (change("ref", "sentences", []), "ref 70: no sentence refers to it"),
-        (change("ref", "sentences", [{"sent": " "}]), "ref 70: the text is empty"),
+        (change("ref", "sentences", []), "no ref of split 'train' has a sentence"),
+        (change("ref", "sentences", [{"sent": " "}]), "no ref of split 'train' has a sentence"),
         (change("ref", "sentences", [{"sent": "a [SEG]"}]), r"ref 70: .*\[SEG\], a control word"),
         (change("ref", "sentences", [{"raw": "a"}]), "ref 70: no field 'sent'"),
         (change("ref", "split", None), "ref 70: field 'split' is None, not of type str"),

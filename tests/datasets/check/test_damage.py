@@ -134,13 +134,12 @@ DAMAGES = {
     "ref to no annotation": Damage(refs_edit(REFS, put(0, "ann_id", 12345)), "link", REFS, "ref 0", "annotation 12345"),
     "ref to another image": Damage(refs_edit(REFS, put(0, "image_id", 30)), "link", REFS, "ref 0", "of image 9"),
     "ref without split": Damage(refs_edit(REFS, delete(0, "split")), "ref", REFS, "ref 0", "split"),
-    "sentence empty": Damage(
-        refs_edit(REFS, put(0, "sentences", 0, "sent", "  ")), "sentence", REFS, "ref 0: sentences[0]", "empty"
-    ),
     "sentence a number": Damage(
         refs_edit(REFS, put(0, "sentences", 0, "sent", 7)), "sentence", REFS, "ref 0: sentences[0]"
     ),
-    "no sentence": Damage(refs_edit(REFS, put(0, "sentences", [])), "sentence", REFS, "ref 0"),
+    "no sentence in a split": Damage(
+        refs_edit(REFS, lambda refs: [ref.update(sentences=[]) for ref in refs] and None), "sentence", REFS, "split train"
+    ),
     "sentence with a control word": Damage(
         refs_edit(REFS, put(0, "sentences", 0, "sent", "the [SEG]")), "sentence", REFS, "ref 0: sentences[0]", "[SEG]"
     ),

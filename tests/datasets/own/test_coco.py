@@ -95,7 +95,7 @@ def test_validation_asks_in_the_fixed_words(picture, write):
         ("annotations", {"image_id": 7}, "annotation 10: there is no 7 among the images"),
         ("annotations", {"category_id": 7}, "annotation 10: there is no 7 among the categories"),
         ("annotations", {"segmentation": []}, "annotation 10: the segmentation is empty"),
-        ("annotations", {"segmentation": [[1, 2]]}, "annotation 10: a polygon of 1 points"),
+        ("annotations", {"segmentation": [[1, 2]]}, "annotation 10: a polygon of 1 point has no area"),
         (
             "annotations",
             {"segmentation": {"size": [6, 8], "counts": [48]}},

@@ -38,8 +38,8 @@ def test_each_label_is_asked_for_with_all_its_shapes(write, draw, rows):
     top = shape("left", [[6, 1], [4, 0]], shape_type="rectangle")
     (sample,) = draw(write(LEFT, top, shape("low", [[0, 7], [6, 7], [6, 8], [0, 8]])))
     masks = dict(zip(sample.names, sample.masks, strict=True))
-    assert rows(masks["left"]) == ["xxx.xx", *["xxx..."] * 7]
-    assert masks["low"].sum() == 6
+    assert rows(masks["left"]) == ["xxxxxx"] * 2 + ["xxxx.."] * 6  # LabelMe draws the border
+    assert rows(masks["low"]) == ["......"] * 7 + ["xxxxxx"]
     assert sample.image_id == "a"
 
 
@@ -48,9 +48,9 @@ def test_a_circle_covers_its_area(tmp_path, save_picture, draw):
     record = {"imagePath": "a.png", "shapes": [shape("disc", [[50, 50], [80, 50]], shape_type="circle")]}
     (tmp_path / "a.json").write_text(json.dumps(record))
     (sample,) = draw(tmp_path)
-    assert sample.masks.sum() == pytest.approx(np.pi * 30**2, rel=0.01)
+    assert sample.masks.sum() == pytest.approx(np.pi * 30.5**2, rel=0.01)  # the border is drawn
     assert sample.masks[0, 50, 21]
-    assert not sample.masks[0, 50, 18]
+    assert not sample.masks[0, 50, 19]
 
 
 @pytest.mark.parametrize("corner", [0, 255])
@@ -65,7 +65,7 @@ def test_a_mask_is_pasted_into_its_box(write, draw, corner):
 def test_labelme_s_own_labels_for_ignore_and_background(write, draw):
     (sample,) = draw(write(LEFT, LEFT | {"label": "__ignore__"}, LEFT | {"label": "_background_"}))
     assert sample.names == ("left",)
-    assert sample.ignore.sum() == 24
+    assert sample.ignore.sum() == 32
 
 
 def test_pictures_may_lie_in_another_folder(tmp_path, write, save_picture, draw):
@@ -85,7 +85,7 @@ def test_pictures_without_a_label_are_left_out(picture, save_picture, write, dra
 @pytest.mark.parametrize(
     ("shapes", "more", "message"),
     [
-        ([LEFT], {"imagePath": "../../etc/passwd"}, "leads out of .*or name the folder of the pictures"),
+        ([LEFT], {"imagePath": "../../etc/passwd"}, "leads out of .*; name the folder of the pictures"),
         ([LEFT], {"imagePath": "/etc/passwd"}, "leads out of"),
         ([LEFT], {"imagePath": "b.png"}, r"b\.png: no such picture"),
         ([LEFT], {"imageHeight": 9}, "the file is for 6 x 9 pixels"),
@@ -96,14 +96,14 @@ def test_pictures_without_a_label_are_left_out(picture, save_picture, write, dra
         ([LEFT | {"points": [[1, 2], [3]]}], {}, r"shapes\[0\]: points is a list of pairs"),
         ([LEFT | {"points": [[1, 2], [3, 4]]}], {}, r"shapes\[0\]: a polygon of 2 points"),
         ([LEFT | {"points": [[50, 2], [53, 4], [53, 2]]}], {}, r"shapes\[0\]: a polygon runs from x = 50 to 53"),
-        ([LEFT | {"shape_type": "point"}], {}, r"shapes\[0\]: a shape of type 'point' has no area"),
+        ([LEFT | {"shape_type": "cuboid"}], {}, r"shapes\[0\]: a shape of type 'cuboid' is not known"),
         ([LEFT | {"shape_type": ["polygon"]}], {}, r"shapes\[0\]: a shape of type"),
         ([LEFT | {"shape_type": "circle"}], {}, r"shapes\[0\]: a circle is given by its centre"),
         ([LEFT | {"shape_type": "rectangle", "points": [[1, 1]]}], {}, r"shapes\[0\]: a rectangle is given by two"),
         ([shape("m", [[0, 0], [1, 1]], shape_type="mask")], {}, r"shapes\[0\]: no field 'mask'"),
         ([shape("m", [[0, 0], [1, 1]], shape_type="mask", mask="ü")], {}, r"shapes\[0\]: .*no PNG in base64"),
         ([shape("m", [[0, 0], [1, 1]], shape_type="mask", mask="aGFsbG8=")], {}, r"shapes\[0\]: .*no PNG in base64"),
-        ([shape("m", [[0, 0], [6, 1]], shape_type="mask", mask="")], {}, r"shapes\[0\]: .*not inside the picture"),
+        ([shape("m", [[0, 0], [6, 1]], shape_type="mask", mask="")], {}, r"shapes\[0\]: .*not inside the image"),
         ([shape("m", [[0, 0], [1e999, 1]], shape_type="mask", mask="")], {}, r"shapes\[0\]: .*not a finite number"),
         (
             [shape("m", [[0, 0], [1, 1]], shape_type="mask", mask=base64_png(np.ones((3, 2), np.uint8)))],
