@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lisa.annotation.written import WORK, read_record
-from lisa.image_input import SUFFIXES
+from lisa.image_files import SUFFIXES, is_junk, list_entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +45,22 @@ def list_images(folder: Path, out: Path) -> Listing:
             _count(listing, "a folder that is listed under another path, or the output")
             continue
         try:
-            entries = sorted(os.scandir(folder / name), key=lambda entry: entry.name, reverse=True)
+            entries = list_entries(folder / name)
+            _count_junk(listing, folder / name)
         except OSError as error:
             listing.unusable.append([escaped(name) + "/", f"a folder that cannot be listed ({error.strerror})"])
             continue
         own.update(os.path.join(name, path) for path in _written_in(folder / name))  # noqa: PTH118
-        for entry in entries:
+        for entry in reversed(entries):
             path = f"{name}/{entry.name}" if name else entry.name
             like_image = entry.name.lower().endswith(SUFFIXES)
             if not _is_folder(entry):
                 if like_image:
                     _sort_in(listing, entry, path, own)
-            elif not entry.name.startswith("."):
+            else:
                 (links if entry.is_symlink() else waiting).append(path)
                 like_images += [path] * like_image
-    listing.unusable.extend(_without_images(like_images, listing))
+    listing.unusable.extend(_without_images(like_images, listing, own))
     listing.images.sort()
     listing.unusable.sort()
     if not (listing.images or listing.unusable):
@@ -69,11 +70,8 @@ def list_images(folder: Path, out: Path) -> Listing:
 
 def _sort_in(listing: Listing, entry: os.DirEntry, path: str, own: set[str]) -> None:
     """Put an entry that is no folder where it belongs."""
-    left_out = "hidden (the name begins with a dot)" if entry.name.startswith(".") else ""
     if path in own:
-        left_out = "written by `lisa annotate`"
-    if left_out:
-        _count(listing, left_out)
+        _count(listing, "written by `lisa annotate`")
         return
     try:
         state = entry.stat()
@@ -91,13 +89,20 @@ def _sort_in(listing: Listing, entry: os.DirEntry, path: str, own: set[str]) -> 
     listing.unusable.append([escaped(path), reason])
 
 
+def _count_junk(listing: Listing, folder: Path) -> None:
+    for path in folder.iterdir():
+        if is_junk(path.name) and path.name.lower().endswith(SUFFIXES):
+            _count(listing, "hidden (the name begins with a dot)")
+
+
 def _count(listing: Listing, reason: str) -> None:
     listing.left_out[reason] = listing.left_out.get(reason, 0) + 1
 
 
-def _without_images(folders: list[str], listing: Listing) -> list[list]:
+def _without_images(folders: list[str], listing: Listing, own: set[str]) -> list[list]:
     """Those of the folders, whose names end as images do, that hold nothing that does."""
-    found = sorted([escaped(path) for path, *_ in listing.images] + [path for path, _ in listing.unusable])
+    paths = own.union(path for path, *_ in listing.images)
+    found = sorted([*map(escaped, paths), *(path for path, _ in listing.unusable)])
     empty = []
     for path in map(escaped, folders):
         following = found[(place := bisect_left(found, f"{path}/")) : place + 1]

@@ -12,7 +12,7 @@ from lisa.questions import checked_question
 LONGEST_NAME = 40
 """Characters of a name."""
 
-_NAMED = re.compile(r"(?P<name>[^:.,;?!]*):\s+(?P<question>.*)")
+_NAMED = re.compile(r"(?P<name>[^:.,;?!]*):(?:\s+(?P<question>.*))?")
 _MOST_WORDS = 3
 _TAKEN = ("__ignore__", "_background_")
 """Labels that mean something else in LabelMe files: pixels that do not count, and what is not asked for."""
@@ -81,4 +81,4 @@ def parse_prompt(line: str) -> Prompt:
         return Prompt(question=question, name=question)
     if name in _TAKEN:
         raise ValueError(f"{name} has a meaning of its own in LabelMe files; choose another name")
-    return Prompt(question=checked_question(named["question"]), name=checked_question(name))
+    return Prompt(question=checked_question(named["question"] or ""), name=checked_question(name))

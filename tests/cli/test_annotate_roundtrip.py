@@ -174,6 +174,7 @@ def test_coco_of_answers_opens_in_strict_readers(kept_lisa, example, tmp_path):
         ("image_2.png", 1),
     ]
     (tmp_path / "annotations").mkdir()
+    (tmp_path / "images").mkdir()
     path = tmp_path / "annotations" / "instances_default.json"
     path.write_text(json.dumps(coco), encoding="utf-8")
     assert strict("pycocotools", path)["annotations"] == 3
@@ -185,3 +186,19 @@ def test_coco_of_answers_opens_in_strict_readers(kept_lisa, example, tmp_path):
     ]
     path.write_text(json.dumps(boats.to_coco()), encoding="utf-8")
     assert strict("pycocotools", path)["annotations"] == 1
+
+
+@pytest.mark.parametrize("format_", ["png", "jsonl"])
+def test_an_answer_of_which_nobody_could_learn_is_no_line_and_is_told(format_):
+    from lisa.annotation.plan import Plan
+    from lisa.annotation.writers import left_out_lines, result_lines
+
+    texts = {"Who?": " ", "Where?": "in <image>", "What?": "A boat."}
+    answers = [{"name": asked, "question": asked, "text": text, "masks": []} for asked, text in texts.items()]
+    record = {"image": "a.png", "height": 8, "width": 6, "answers": answers}
+    plan = Plan(images=[], unusable=[], prompts=[], format=format_, model="", batch_size=1, max_new_tokens=9)
+    assert [json.loads(line)["answer"] for line in result_lines(lambda: [record], plan)] == ["A boat."]
+    assert list(left_out_lines(record, plan)) == [
+        ("a.png", "the answer to 'Who?' is left out: it is empty"),
+        ("a.png", "the answer to 'Where?' is left out: it holds <image>, which stands for the image"),
+    ]
