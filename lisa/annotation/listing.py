@@ -54,12 +54,11 @@ def list_images(folder: Path, out: Path) -> Listing:
         for entry in reversed(entries):
             path = f"{name}/{entry.name}" if name else entry.name
             like_image = entry.name.lower().endswith(SUFFIXES)
-            if not _is_folder(entry):
-                if like_image:
-                    _sort_in(listing, entry, path, own)
-            else:
+            if _is_folder(entry):
                 (links if entry.is_symlink() else waiting).append(path)
                 like_images += [path] * like_image
+            elif like_image:
+                _sort_in(listing, entry, path, own)
     listing.unusable.extend(_without_images(like_images, listing, own))
     listing.images.sort()
     listing.unusable.sort()

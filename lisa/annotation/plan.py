@@ -110,7 +110,7 @@ def begin(plan: Plan, folder: Path, out: Path, fresh: bool) -> tuple[Written, li
     begun = json_object(out / WORK / PLAN, images=list, prompts=list) if (out / WORK / PLAN).is_file() else None
     wanted = json.loads(json.dumps(asdict(plan)))
     if begun is None and not fresh:
-        _refuse_others(folder, out)
+        _refuse_others(plan, folder, out)
     if begun is not None and not fresh:
         _refuse_another(begun, wanted, out)
     if fresh or not (out / WORK / FINISHED).is_file():
@@ -130,13 +130,16 @@ def done(work: Path, number: int) -> Path:
     return work / f"{number:07d}.jsonl"
 
 
-def _refuse_others(folder: Path, out: Path) -> None:
-    if out.is_dir() and not out.samefile(folder) and any(path.name != WORK for path in out.iterdir()):
+def _refuse_others(plan: Plan, folder: Path, out: Path) -> None:
+    if plan.format == "labelme" and out.is_dir() and out.samefile(folder):
+        return  # where LabelMe looks for its files
+    if out.is_dir() and any(path.name != WORK for path in out.iterdir()):
         raise ValueError(f"--out {out} holds files of something else; name a new folder, or --fresh to write there")
 
 
 def _refuse_another(begun: dict, wanted: dict, out: Path) -> None:
-    other = [name for name in wanted if begun.get(name) != wanted[name]]
+    called = {"unusable": "files that cannot be used"}
+    other = [called.get(name, name) for name in wanted if begun.get(name) != wanted[name]]
     if other:
         raise ValueError(
             f"--out {out} was begun with other {' and '.join(other)}, so that going on would mix two results; "

@@ -49,7 +49,7 @@ class Annotate(ModelFlags):
     prompts: Path
     """Text file with one prompt per line, `name: question` or a question; lines that begin with # are left out."""
     out: Path
-    """Folder for the result, new or of the same job, or FOLDER itself, as LabelMe looks beside the images."""
+    """Folder for the result, new or of the same job; for labelme also FOLDER, as it looks beside the images."""
     format: Literal["coco", "labelme", "png", "jsonl"] = "coco"
     """coco: instances, a category per prompt; labelme: a file per image; png: a file per mask; jsonl: masks in lines.
     train_ds.py --own_data reads all of them."""
