@@ -54,21 +54,56 @@ def answer_record(answer: Answer) -> dict:
     }
 
 
+COCO_HEAD = {
+    "info": {"description": "Masks and answers of LISA", "url": "", "version": "1.0", "contributor": "LISA"},
+    "licenses": [],
+}
+"""What strict readers of COCO ask for besides images, categories and annotations; without a date, so that the same
+answers are the same bytes."""
+
+
 def coco_instances(answers: Sequence[Answer]) -> dict:
-    """COCO instances: a picture for each answer, a category for each question, an annotation for each mask."""
-    records = [answer_record(answer) for answer in answers]
-    categories = {record["question"] or "object": 0 for record in records}
-    categories = {name: number for number, name in enumerate(categories, start=1)}
+    """COCO instances: an annotation for each mask, a category for each question that has one.
+
+    Answers about the same image (the same name and pixels) share its record, whose `answers` has the words of all of
+    them, also where there is no mask.
+    """
+    shown: list[Answer] = []  # one answer about each image
+    images: list[dict] = []
+    categories: dict[str, int] = {}
     annotations: list[dict] = []
-    for image_id, record in enumerate(records, start=1):
+    for answer in answers:
+        record = answer_record(answer)
+        name = record["question"] or "object"
+        image_id = next((number for number, other in enumerate(shown, start=1) if _same_image(answer, other)), 0)
+        if not image_id:
+            shown.append(answer)
+            image_id = len(shown)
+            # Readers tell images by their names, so that one from memory gets one.
+            named = record["image"] | {"file_name": answer.image_name or f"image_{image_id}.png"}
+            images.append({"id": image_id, **named, "answers": []})
+        images[image_id - 1]["answers"].append({"question": record["question"], "answer": record["text"]})
         for mask in record["masks"]:
-            category = categories[record["question"] or "object"]
+            category = categories.setdefault(name, len(categories) + 1)
             annotations.append(coco_annotation(len(annotations) + 1, image_id, category, record["text"], mask))
-    return {
-        "images": [{"id": image_id, **record["image"]} for image_id, record in enumerate(records, start=1)],
-        "categories": [{"id": number, "name": name} for name, number in categories.items()],
-        "annotations": annotations,
-    }
+    return coco_document(images, [coco_category(number, name) for name, number in categories.items()], annotations)
+
+
+def _same_image(one: Answer, other: Answer) -> bool:
+    if one.image is None or other.image is None:
+        return False
+    return one.image_name == other.image_name and np.array_equal(one.image, other.image)
+
+
+def coco_document(images: list[dict], categories: list[dict], annotations: list[dict]) -> dict:
+    """COCO instances of records, with all that strict readers ask for."""
+    return {**COCO_HEAD, "images": images, "categories": categories, "annotations": annotations}
+
+
+def coco_category(number: int, name: str, question: str = "") -> dict:
+    """A category; `question` is what was asked where its name is another."""
+    asked = {"question": question} if question and question != name else {}
+    return {"id": number, "name": name, "supercategory": "", **asked}
 
 
 def coco_annotation(number: int, image_id: int, category: int, text: str, mask: dict) -> dict:

@@ -105,7 +105,9 @@ class Answer:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def to_coco(self) -> dict:
-        """COCO instances: this picture, an annotation with lossless RLE for each mask; the category is the question.
+        """COCO instances: this image, an annotation with lossless RLE for each mask; the category is the question.
+
+        Without a mask there is no category; the words are in `answers` of the image.
 
         >>> coco = answer.to_coco()
         >>> coco["images"][0]["file_name"], len(coco["annotations"])

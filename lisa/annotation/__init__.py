@@ -1,1 +1,1 @@
-"""Many pictures, the same questions: `lisa annotate`."""
+"""Many images, the same questions: `lisa annotate`."""

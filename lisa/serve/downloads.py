@@ -11,7 +11,7 @@ from pathlib import PurePath
 from pycocotools import mask as coco_mask
 
 from lisa.drawing import png_bytes
-from lisa.formats import coco_annotation, mask_record
+from lisa.formats import coco_annotation, coco_category, coco_document, mask_record
 from lisa.serve.limits import RefusedError
 from lisa.serve.talks import Talk
 
@@ -31,20 +31,21 @@ def masks_zip(talk: Talk) -> bytes:
 
 
 def coco_json(talk: Talk) -> bytes:
-    """COCO instances of a talk: one picture, a category for each question, an annotation for each mask."""
+    """COCO instances of a talk: one image, a category for each question with masks, an annotation for each mask."""
     _require_masks(talk)
-    questions = list(dict.fromkeys(spoken.question for spoken in talk.spoken))
+    questions = list(dict.fromkeys(spoken.question for spoken in talk.spoken if spoken.masks))
     annotations: list[dict] = []
     for spoken in talk.spoken:
         for mask in spoken.masks:
             category = questions.index(spoken.question) + 1
             record = mask_record(mask.rle, mask.phrase, mask.expected_iou, mask.seg_probability)
             annotations.append(coco_annotation(len(annotations) + 1, 1, category, spoken.text, record))
-    document = {
-        "images": [{"id": 1, "file_name": talk.name, "height": talk.height, "width": talk.width}],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(questions, start=1)],
-        "annotations": annotations,
-    }
+    said = [{"question": spoken.question, "answer": spoken.text} for spoken in talk.spoken]
+    document = coco_document(
+        [{"id": 1, "file_name": talk.name, "height": talk.height, "width": talk.width, "answers": said}],
+        [coco_category(number, name) for number, name in enumerate(questions, start=1)],
+        annotations,
+    )
     return json.dumps(document, ensure_ascii=False).encode()
 
 

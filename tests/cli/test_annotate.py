@@ -71,7 +71,15 @@ def test_coco_opens_in_pycocotools_and_its_masks_are_the_models(folder, answers,
     with contextlib.redirect_stdout(None):
         coco = COCO(tmp_path / "out" / "annotations.json")
     assert [image["file_name"] for image in coco.imgs.values()] == pictures(folder)
-    assert {number: one["name"] for number, one in coco.cats.items()} == dict(enumerate(PROMPTS, start=1))
+    pointed = [
+        prompt for prompt in PROMPTS if any(len(answer.masks) for key, answer in answers.items() if prompt in key)
+    ]
+    assert 0 < len(pointed) < len(PROMPTS)
+    assert {number: one["name"] for number, one in coco.cats.items()} == dict(enumerate(pointed, start=1))
+    said = {
+        (image["file_name"], one["question"]): one["answer"] for image in coco.imgs.values() for one in image["answers"]
+    }
+    assert said == {key: answer.text for key, answer in answers.items()}
     found = {}
     for annotation in coco.anns.values():
         key = coco.imgs[annotation["image_id"]]["file_name"], coco.cats[annotation["category_id"]]["name"]
@@ -92,9 +100,9 @@ def test_png_files_are_the_models_masks_and_are_listed(folder, answers, tmp_path
     for line, answer in zip(lines, answers.values(), strict=True):
         assert line["answer"] == answer.text
         assert len(line["masks"]) == len(answer.masks)
-        for entry, mask in zip(line["masks"], answer.masks, strict=True):
-            np.testing.assert_array_equal(np.asarray(Image.open(out / entry["file"])) == 255, mask)
-    listed = {entry["file"] for line in lines for entry in line["masks"]}
+        for file, mask in zip(line["masks"], answer.masks, strict=True):
+            np.testing.assert_array_equal(np.asarray(Image.open(out / file)) == 255, mask)
+    listed = {file for line in lines for file in line["masks"]}
     assert listed == {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
 
 
@@ -194,10 +202,10 @@ def test_another_job_in_the_same_folder_is_refused_until_it_is_begun_anew(folder
     }
     changed = folder / pictures(folder)[0]
     os.utime(changed, (1, 1))
-    with pytest.raises(ValueError, match="was begun with other pictures"):
+    with pytest.raises(ValueError, match="was begun with other images"):
         annotate(folder, tmp_path / "out")
     (folder.parent / "prompts.txt").write_text(PROMPTS[0])
-    with pytest.raises(ValueError, match="was begun with other pictures and prompts and format"):
+    with pytest.raises(ValueError, match="was begun with other images and prompts and format"):
         annotate(folder, tmp_path / "out", "--format", "jsonl")
     assert annotate(folder, tmp_path / "out", "--format", "jsonl", "--fresh") == 0
     assert len((tmp_path / "out" / "annotations.jsonl").read_text().splitlines()) == 12

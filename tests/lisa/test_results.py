@@ -93,15 +93,22 @@ def test_coco_of_several_answers_numbers_pictures_categories_and_annotations():
     from lisa.formats import coco_instances
 
     answers = [
-        replace(answer("The cup [SEG] and the plate [SEG].", 2), question="what?", image_name="a.png"),
-        replace(answer("No.", 0), question="who?", image_name="b.png"),
-        replace(answer("[SEG].", 1), question="what?", image_name="c.png"),
+        replace(answer("The cup [SEG] and the plate [SEG].", 2), question="what?", image_name="1.png"),
+        replace(answer("No.", 0), question="who?", image_name="2.png"),
+        replace(answer("[SEG].", 1), question="what?", image_name="3.png"),
     ]
     coco = coco_instances(answers)
     assert coco["images"] == [
-        {"id": k, "file_name": name, "height": 20, "width": 30} for k, name in enumerate(("a.png", "b.png", "c.png"), 1)
+        {"id": k, "file_name": f"{k}.png", "height": 20, "width": 30, "answers": [{"question": asked, "answer": said}]}
+        for k, asked, said in (
+            (1, "what?", "The cup [SEG] and the plate [SEG]."),
+            (2, "who?", "No."),
+            (3, "what?", "[SEG]."),
+        )
     ]
-    assert coco["categories"] == [{"id": 1, "name": "what?"}, {"id": 2, "name": "who?"}]
+    assert coco["categories"] == [{"id": 1, "name": "what?", "supercategory": ""}]
+    assert coco["licenses"] == []
+    assert coco["info"]["version"] == "1.0"
     assert [(a["id"], a["image_id"], a["category_id"], a["phrase"]) for a in coco["annotations"]] == [
         (1, 1, 1, "The cup"),
         (2, 1, 1, "and the plate"),
