@@ -57,7 +57,7 @@ def address(tmp_path_factory):
 def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     for _ in range(600):
         try:
-            urlopen(f"{url}/api/about", timeout=5).close()
+            urlopen(f"{url}/health", timeout=5).close()
             return
         except (URLError, OSError):
             assert server.poll() is None, f"app.py ended: {log.read_text()}"

@@ -41,7 +41,7 @@ def pixels(page) -> np.ndarray:
     """What the picture looks like on the screen, (H, W, 3)."""
     page.mouse.move(0, 0)
     page.wait_for_timeout(600)  # masks fade in
-    shot = page.locator("#lisa-picture").screenshot(animations="disabled")
+    shot = page.locator("#lisa-image").screenshot(animations="disabled")
     return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
 
 
@@ -116,7 +116,7 @@ def test_a_mask_is_corrected_by_clicks_undone_and_corrected_again(visit):
     ask(page, BOATS)
     first = outline(page)
     page.click("text=Correct")
-    box = page.locator("#lisa-picture").bounding_box()
+    box = page.locator("#lisa-image").bounding_box()
     page.mouse.click(box["x"] + 0.1 * box["width"], box["y"] + 0.1 * box["height"])
     expect(page.locator(".click.inside")).to_have_count(1, timeout=PATIENCE)
     second = outline(page)
@@ -208,7 +208,7 @@ def test_what_cannot_be_asked_is_told_in_the_talk_and_the_talk_goes_on(visit, qu
     expect(page.locator(".answer .error")).to_contain_text(re.compile(words))
     ask(page, BOATS)
     page.click("text=Correct >> nth=-1")
-    box = page.locator("#lisa-picture").bounding_box()
+    box = page.locator("#lisa-image").bounding_box()
     page.mouse.click(box["x"] + 9, box["y"] + 9)
     expect(page.locator(".click")).to_have_count(1, timeout=PATIENCE)
 
@@ -266,7 +266,7 @@ def test_two_people_at_once_do_not_see_each_others_pictures(visit, tmp_path, add
         assert page.locator(".strip .item").count() == 1
     assert "secret" not in one.content()
     assert (one.locator("path.mask").count(), other.locator("path.mask").count()) == (1, 0)
-    keys = [page.locator("#lisa-picture image").get_attribute("href") for page in (one, other)]
+    keys = [page.locator("#lisa-image image").get_attribute("href") for page in (one, other)]
     assert keys[0] != keys[1]
     assert one.request.get(f"{address}/{keys[0][:-9]}x/picture").status == 404
 
@@ -276,13 +276,13 @@ def test_the_page_fits_a_narrow_screen(visit):
     upload(page)
     ask(page, BOATS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    for selector in ("#lisa-picture", ".turn", "#lisa-send", "#lisa-zip"):
+    for selector in ("#lisa-image", ".turn", "#lisa-send", "#lisa-zip"):
         box = page.locator(selector).first.bounding_box()
         assert box["x"] >= 0, selector
         assert box["x"] + box["width"] <= 361, selector
     first = outline(page)
     page.tap("text=Correct")
-    box = page.locator("#lisa-picture").bounding_box()
+    box = page.locator("#lisa-image").bounding_box()
     page.touchscreen.tap(box["x"] + 30, box["y"] + 30)
     expect(page.locator(".click")).to_have_count(1, timeout=PATIENCE)
     assert outline(page) != first
@@ -309,7 +309,7 @@ def test_everything_is_done_with_the_keyboard(visit):
     first = outline(page)
     tab_to(page, "[id^=lisa-correct]")
     page.keyboard.press("Enter")
-    expect(page.locator("#lisa-picture")).to_be_focused()
+    expect(page.locator("#lisa-image")).to_be_focused()
     page.keyboard.press("Shift+ArrowLeft")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("-")
@@ -357,7 +357,7 @@ def test_a_picture_is_pasted_and_one_is_dropped(visit):
 def test_a_picture_that_the_server_has_forgotten_is_told(visit, address):
     page = visit()
     upload(page)
-    key = page.locator("#lisa-picture image").get_attribute("href").split("/")[2]
+    key = page.locator("#lisa-image image").get_attribute("href").split("/")[2]
     assert page.request.delete(f"{address}/api/talks/{key}").status == 204
     ask(page, BOATS)
     expect(page.locator(".answer .error")).to_contain_text("send the picture again")
