@@ -1,8 +1,9 @@
 """Files behind addresses that strangers name: from public hosts only, within limits of size and time.
 
-A server that fetches what it is told to can be sent to its own network, where it is trusted. So a name is resolved once,
-every address that it has is checked, and the connection goes to a checked address: the name cannot mean another host a
-moment later. Redirects are followed here, one by one, with the same checks; proxies of the environment are not used.
+A server that fetches what it is told to can be sent to its own network, where it is trusted. So a name is resolved
+once, every address that it has is checked, and the connection goes to a checked address: the name cannot mean another
+host a moment later. Redirects are followed here, one by one, with the same checks; proxies of the environment are not
+used.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def check_url(url: str) -> SplitResult:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet's hosts: not private, loopback, link-local, multicast or reserved."""
+    """Whether an IP address is a host of the internet: not private, loopback, link-local, multicast or reserved."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     inner = [ip]
     if ip.version == 6:

@@ -46,8 +46,8 @@ def to_pixels(image: ImageInput, *, allow_url: AllowUrl = False) -> np.ndarray:
 
     Files and PIL pictures: EXIF orientation is applied, 16 bits are scaled to 8, transparency is dropped.
     Arrays: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, or float from 0 to 1. Tensors: the same with the channels
-    first. A string that begins with http:// or https:// is fetched if `allow_url`, from public addresses only: no address
-    of a private network, this machine included, and none that a redirect leads to, unless `allow_url` is "private".
+    first. A string that begins with http:// or https:// is fetched if `allow_url`, from public addresses only;
+    "private" also allows those of private networks and of this machine.
     """
     if isinstance(image, str) and "://" in image:
         check_url(image)

@@ -108,7 +108,7 @@ def _check_budget(image: Image.Image, size: tuple[int, int], limits: Limits) -> 
         raise RefusedError(
             413,
             f"{NAME} has {size[0]} x {size[1]} pixels, and decoding it as {image.format} would take "
-            f"{needed // 1_000_000} MB of memory, more than the {limits.decode_megabytes} MB of this server; make it smaller",
+            f"{needed // 1_000_000} MB of memory, more than {limits.decode_megabytes} MB; make it smaller",
         )
 
 

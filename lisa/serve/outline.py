@@ -33,8 +33,8 @@ def outline_path(mask: np.ndarray, longest: int, size: tuple[int, int] | None = 
     scale = preview_scale(height, width, longest)
     grid = mask.astype(np.uint8)
     if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        grid = (cv2.resize(grid * np.uint8(255), size, interpolation=cv2.INTER_AREA) > 127).astype(np.uint8)
+        smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
+        grid = (cv2.resize(grid * np.uint8(255), smaller, interpolation=cv2.INTER_AREA) > 127).astype(np.uint8)
     # OpenCV's contours run through the middles of pixels: with every pixel drawn as 3 x 3, they run near its edges.
     fine = cv2.resize(grid, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)

@@ -25,9 +25,9 @@ def enlarged_rle(mask: np.ndarray, height: int, width: int) -> dict:
     # A column of the mask with its runs is written once for each column that shows it.
     number = np.bincount(column, minlength=columns)
     shown = np.repeat(np.arange(columns), np.diff(column_starts))
-    run = np.repeat(
-        np.cumsum(number)[shown] - number[shown] - (np.cumsum(number[shown]) - number[shown]), number[shown]
-    )
+    earlier = np.cumsum(number[shown]) - number[shown]
+    first_run = np.cumsum(number)[shown] - number[shown]
+    run = np.repeat(first_run - earlier, number[shown])
     run = run + np.arange(len(run))
     offset = np.repeat(np.arange(width, dtype=np.int64) * height, number[shown])
     edges = np.stack([offset + row_starts[first[run]], offset + row_starts[last[run]]], axis=1).ravel()

@@ -36,7 +36,7 @@ class ServeArgs:
     port: int = 7860
     """Port to listen on."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names by which browsers call the server, beside localhost and `host`; "*" allows all, where a proxy checks them."""
+    """Names by which the server is called, beside localhost and `host`; "*" allows all, where a proxy checks them."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of proxies whose X-Forwarded-For tells who the client is."""
     allow_url: bool = False
@@ -50,12 +50,13 @@ def build_app(service: InferenceService, args: ServeArgs | None = None) -> Gate:
     from lisa.serve.gate import Gate
     from lisa.serve.metrics import Metrics
     from lisa.serve.origins import AllowedHosts
+    from lisa.serve.status import status_router
 
     args = args or ServeArgs()
     metrics = Metrics(service)
     app = _application(service, args.allow_url)
     gate = Gate(app, service.limits, AllowedHosts(args.host, args.allowed_hosts), metrics)
-    _add_status_routes(app, gate)
+    app.include_router(status_router(gate))
     return gate
 
 
@@ -90,25 +91,6 @@ def _application(service: InferenceService, allow_url: bool) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=STATIC))
     return app
-
-
-def _add_status_routes(app: FastAPI, gate: Gate) -> None:
-    from fastapi.responses import JSONResponse, Response
-
-    from lisa.serve.metrics import CONTENT_TYPE
-    from lisa.serve.schemas import Health
-
-    stopping = {503: {"model": Health, "description": "It is shutting down."}}
-
-    @app.get("/health", response_model=Health, responses=stopping)
-    async def health() -> JSONResponse:
-        """Whether questions are answered."""
-        return JSONResponse({"status": "stopping" if gate.stopping else "ready"}, 503 if gate.stopping else 200)
-
-    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def metrics() -> Response:
-        """Requests, latency, queue and memory in Prometheus' text format."""
-        return Response(gate.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def serve(args: ServeArgs) -> None:
