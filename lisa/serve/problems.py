@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from lisa.serve.limits import RefusedError
 
 _SENTENCES = {404: "there is nothing here", 405: "this path does not take this method"}
+
+
+class Utf8Route(APIRoute):
+    """Refuses JSON of another encoding, which Python's own reader would guess."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As FastAPI's, after a look at the body."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            if "json" in request.headers.get("content-type", ""):
+                try:
+                    (await request.body()).decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise RefusedError(400, f"the request is not UTF-8 (byte {error.start}); encode it so") from error
+            return await handle(request)
+
+        return checked
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -35,5 +35,7 @@ def enlarged_rle(mask: np.ndarray, height: int, width: int) -> dict:
     joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
     edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
     counts = np.diff(edges, prepend=0, append=height * width)
+    if counts[-1] == 0:  # the last run reaches the lower right corner
+        counts = counts[:-1]
     rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}

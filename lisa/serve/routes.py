@@ -16,6 +16,7 @@ from lisa.questions import LONGEST_ANSWER, MAX_CHARACTERS
 from lisa.serve.examples import EXAMPLES, Example, read_example
 from lisa.serve.images import ReadImage
 from lisa.serve.limits import RefusedError
+from lisa.serve.problems import Utf8Route
 from lisa.serve.schemas import AnswerOut, Ask, AskNext, Clicks, MaskOut, Problem, ServerInfo, SessionOut
 from lisa.serve.service import InferenceService
 from lisa.serve.streaming import start_stream
@@ -48,7 +49,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def router(service: InferenceService, allow_url: bool) -> APIRouter:
     """The routes below /api/v1 for a model."""
-    api = APIRouter(prefix=PREFIX, responses=REFUSALS)
+    api = APIRouter(prefix=PREFIX, responses=REFUSALS, route_class=Utf8Route)
     limits = service.limits
 
     async def read(data: bytes | None, url: str | None) -> ReadImage:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from lisa.generation import Predictor
@@ -70,7 +71,7 @@ class InferenceService:
     def correct(self, session_id: str, turn: int, mask: int, clicks: Sequence[Click]) -> Future[Mask]:
         """Correct a mask of a session by clicks."""
         session = self.sessions.get(session_id)
-        return self.queue.submit(sessions.correct, session, turn, mask, clicks, self.limits)
+        return self.queue.submit(self._correct, session, turn, mask, clicks)
 
     def masks_zip(self, session_id: str) -> Future[bytes]:
         """Every mask of a session as PNG."""
@@ -93,29 +94,42 @@ class InferenceService:
         return self.large.submit(self._written, write, session, turns)
 
     def _written(self, write, session: Session, turns: Sequence[AnsweredTurn]) -> bytes:
-        try:
+        with self._large_memory(session.height * session.width):
             return write(session, turns)
+
+    @contextmanager
+    def _large_memory(self, pixels: int) -> Iterator[None]:
+        """Around work on an image of so many pixels, whose memory is not kept for later."""
+        try:
+            yield
         finally:
-            if session.height * session.width > self.limits.full_megapixels * 1_000_000:
+            if pixels > self.limits.full_megapixels * 1_000_000:
                 return_memory()
 
     def _open(self, image: ReadImage, name: str) -> Session:
-        session = sessions.open_session(self.predictor, image, plain_name(name), self.limits)
+        with self._large_memory(image.height * image.width):
+            session = sessions.open_session(self.predictor, image, plain_name(name), self.limits)
         self.sessions.add(session)
         return session
 
     def _ask_once(self, image: ReadImage, name: str, question: str, answer_tokens: int) -> tuple[Session, AnsweredTurn]:
-        session = sessions.open_session(self.predictor, image, plain_name(name), self.limits)
-        return session, sessions.ask(session, question, answer_tokens, self.limits)
+        with self._large_memory(image.height * image.width):
+            session = sessions.open_session(self.predictor, image, plain_name(name), self.limits)
+            return session, sessions.ask(session, question, answer_tokens, self.limits)
 
     def _ask(
         self, session: Session, question: str, answer_tokens: int, progress: Progress | None
     ) -> tuple[Session, AnsweredTurn]:
         try:
-            return session, sessions.ask(session, question, answer_tokens, self.limits, progress)
+            with self._large_memory(session.height * session.width):
+                return session, sessions.ask(session, question, answer_tokens, self.limits, progress)
         finally:
             for other in self.sessions.uncached():
                 other.chat.rest()
+
+    def _correct(self, session: Session, turn: int, mask: int, clicks: Sequence[Click]) -> Mask:
+        with self._large_memory(session.height * session.width):
+            return sessions.correct(session, turn, mask, clicks, self.limits)
 
 
 def plain_name(name: str) -> str:
