@@ -66,20 +66,13 @@ def check_url(url: str) -> SplitResult:
 def is_public(address: str) -> bool:
     """Whether an IP address is a host of the internet: not private, loopback, link-local, multicast or reserved."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    inner = [ip]
     if ip.version == 6:
-        # Addresses that hold another one, to which a gateway may pass the connection on.
-        inner += [other for other in (ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())) if other is not None]
-        if ip in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
         if ip.ipv4_mapped is not None:
-            inner.remove(ip)
-    return all(
-        one.is_global
-        and not (one.is_multicast or one.is_reserved or one.is_loopback or one.is_link_local or one.is_unspecified)
-        and not getattr(one, "is_site_local", False)
-        for one in inner
-    )
+            ip = ip.ipv4_mapped
+        elif ip.sixtofour or ip.teredo or ip in _NAT64:
+            return False  # a gateway would pass the connection on to an address in it
+    refused = ip.is_multicast or ip.is_reserved or ip.is_loopback or ip.is_link_local or ip.is_unspecified
+    return ip.is_global and not refused and not getattr(ip, "is_site_local", False)
 
 
 class _Download:
