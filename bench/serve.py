@@ -170,7 +170,9 @@ def _server() -> Iterator[tuple[str, object]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "app.py", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=CHECKOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    server = subprocess.Popen(
+        command, cwd=CHECKOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stderr=subprocess.DEVNULL
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         while not _answers(url):

@@ -32,8 +32,19 @@ def test_an_address_of_the_internet_is_public(address):
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "127.0.0.1", "[::1]", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0", "[::ffff:127.0.0.1]"]
-    + ["169.254.169.254", "10.0.0.1"],
+    [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "2130706433",
+        "0x7f.1",
+        "0177.0.0.1",
+        "127.1",
+        "0",
+        "[::ffff:127.0.0.1]",
+        "169.254.169.254",
+        "10.0.0.1",
+    ],
 )
 def test_nothing_is_fetched_from_this_machine_however_it_is_called(site, host):
     with pytest.raises(ValueError, match="private network or on this machine"):
