@@ -32,9 +32,9 @@ def masks_zip(session: Session, turns: Sequence[AnsweredTurn]) -> bytes:
 
 
 def coco_json(session: Session, turns: Sequence[AnsweredTurn]) -> bytes:
-    """COCO instances of a session: one image, a category for each question, an annotation for each mask."""
+    """COCO instances of a session: one image, a category for each question with masks, an annotation for each mask."""
     _require_masks(turns)
-    questions = list(dict.fromkeys(turn.question for turn in turns))
+    questions = list(dict.fromkeys(turn.question for turn in turns if turn.masks))
     annotations: list[dict] = []
     for turn in turns:
         for mask in turn.masks:

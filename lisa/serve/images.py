@@ -94,7 +94,7 @@ def _read_large(data: bytes, limits: Limits) -> ReadImage:
         raise
     except UNREADABLE as error:
         raise ValueError(f"{NAME}: cannot be read ({error}); save it again as PNG or JPEG") from error
-    width, height = size[::-1] if orientation >= 5 else size
+    width, height = size[::-1] if orientation in (5, 6, 7, 8) else size
     return ReadImage(pixels, height, width)
 
 

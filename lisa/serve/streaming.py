@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from lisa.serve.limits import RefusedError
@@ -31,7 +32,8 @@ def start_stream(service: InferenceService, session_id: str, question: str, answ
     gone = threading.Event()
 
     def tell(kind: str, value: Any) -> None:
-        loop.call_soon_threadsafe(events.put_nowait, (kind, value))
+        with suppress(RuntimeError):  # the server has ended, and with it the loop: nobody listens
+            loop.call_soon_threadsafe(events.put_nowait, (kind, value))
 
     progress = Progress(
         # The last character may be one of which bytes are still to come.
