@@ -1,4 +1,4 @@
-"""Ask a picture in the browser:  python app.py  (--model, --port, --host; http://127.0.0.1:7860)"""
+"""Ask an image in the browser:  python app.py  (--model, --port, --host; http://127.0.0.1:7860)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON API under load: `python bench/serve.py [--clients 8] [--requests 200] [--out serve.json]`.
+"""The JSON API under load: `python bench/serve.py [--clients 8] [--requests 300] [--out serve.json]`.
 
 `python app.py` is started with the kept model. First one client asks everything alone, then `clients` ask at once, each
 in an order of its own. Every answer must be the very answer that was given alone. Measured: errors, mix-ups, the
@@ -42,10 +42,10 @@ class Flags:
 
     clients: int = 8
     """Clients that ask at once; each waits for its answer before it asks again."""
-    requests: int = 200
+    requests: int = 300
     """Requests of all clients together."""
-    talks: float = 0.5
-    """Share of the requests that open a talk, ask in it and close it; the others ask once, in base64."""
+    sessions: float = 0.5
+    """Share of the requests that open a session, ask in it and close it; the others ask once, in base64."""
     seed: int = 0
     """Of the order."""
     out: Path | None = None
@@ -56,9 +56,9 @@ class Flags:
 class Asked:
     """One request."""
 
-    picture: str
+    image: str
     question: str
-    as_talk: bool
+    in_session: bool
 
 
 class Client:
@@ -70,17 +70,17 @@ class Client:
         self._lock = threading.Lock()
 
     def ask(self, asked: Asked) -> dict:
-        """The answer, as JSON; {"error": ...} where there is none. A talk's time is that of its question."""
-        picture = read_example(asked.picture)
+        """The answer, as JSON; {"error": ...} where there is none. A session's time is that of its question."""
+        image = read_example(asked.image)
         try:
-            if not asked.as_talk:
-                body = {"image": base64.b64encode(picture).decode(), "question": asked.question}
-                return self._timed("/api/ask", body)
-            key = self._send("POST", "/api/talks", *_form(asked.picture, picture))["talk"]
+            if not asked.in_session:
+                body = {"image": base64.b64encode(image).decode(), "question": asked.question}
+                return self._timed("/api/v1/ask", body)
+            key = self._send("POST", "/api/v1/sessions", *_form(asked.image, image))["session"]
             try:
-                return self._timed(f"/api/talks/{key}/ask", {"question": asked.question})
+                return self._timed(f"/api/v1/sessions/{key}/turns", {"question": asked.question})
             finally:
-                self._send("DELETE", f"/api/talks/{key}")
+                self._send("DELETE", f"/api/v1/sessions/{key}")
         except HTTPError as error:
             return {"error": f"{error.code} {error.read()[:200]!r}"}
         except OSError as error:
@@ -105,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
     flags = tyro.cli(Flags, args=argv, prog="bench/serve.py", description=__doc__)
     rng = random.Random(flags.seed)
     everything = [
-        Asked(example.name, question, as_talk)
-        for example, as_talk in itertools.product(EXAMPLES, (False, True))
+        Asked(example.name, question, in_session)
+        for example, in_session in itertools.product(EXAMPLES, (False, True))
         for question in example.questions
     ]
     with _server() as (url, memory):
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
             for asked in everything:
                 one.ask(asked)
         at_start = memory()
-        line = [_draw(everything, flags.talks, rng) for _ in range(flags.requests)]
+        line = [_draw(everything, flags.sessions, rng) for _ in range(flags.requests)]
         half = len(line) // 2
         together = Client(url)
         with ThreadPoolExecutor(flags.clients) as pool:
@@ -148,19 +148,19 @@ def main(argv: Sequence[str] | None = None) -> dict:
     return figures
 
 
-def _draw(everything: list[Asked], talks: float, rng: random.Random) -> Asked:
-    as_talk = rng.random() < talks
-    return rng.choice([asked for asked in everything if asked.as_talk == as_talk])
+def _draw(everything: list[Asked], sessions: float, rng: random.Random) -> Asked:
+    in_session = rng.random() < sessions
+    return rng.choice([asked for asked in everything if asked.in_session == in_session])
 
 
 def _ms(seconds: list[float], percentile: int) -> float:
     return round(1000 * statistics.quantiles(seconds, n=100, method="inclusive")[percentile - 1], 1)
 
 
-def _form(name: str, picture: bytes) -> tuple[bytes, str]:
+def _form(name: str, image: bytes) -> tuple[bytes, str]:
     """A multipart form with one file, and its content type."""
     head = f'--bench\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
-    return head.encode() + picture + b"\r\n--bench--\r\n", "multipart/form-data; boundary=bench"
+    return head.encode() + image + b"\r\n--bench--\r\n", "multipart/form-data; boundary=bench"
 
 
 @contextmanager
@@ -170,7 +170,9 @@ def _server() -> Iterator[tuple[str, object]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "app.py", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=CHECKOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    server = subprocess.Popen(
+        command, cwd=CHECKOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stderr=subprocess.DEVNULL
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         while not _answers(url):
@@ -185,7 +187,7 @@ def _server() -> Iterator[tuple[str, object]]:
 
 def _answers(url: str) -> bool:
     try:
-        urlopen(f"{url}/api/about", timeout=5).close()
+        urlopen(f"{url}/health", timeout=5).close()
     except (URLError, OSError):
         return False
     return True

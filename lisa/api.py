@@ -25,7 +25,7 @@ from lisa.results import Answer
 from lisa.session import ChatSession
 
 if TYPE_CHECKING:
-    from lisa.image_input import ImageInput
+    from lisa.image_input import AllowUrl, ImageInput
 
 _WITH_PICTURE = f"{IMAGE_PLACEHOLDER}\n"
 """What stands before the first question."""
@@ -71,7 +71,7 @@ class Lisa:
         question: str,
         *,
         max_new_tokens: int = LONGEST_ANSWER,
-        allow_url: bool = False,
+        allow_url: AllowUrl = False,
     ) -> Answer:
         """The answer to one question about one picture.
 
@@ -90,7 +90,7 @@ class Lisa:
         (answer,) = self._answer([asked], max_new_tokens)
         return answer
 
-    def chat(self, image: ImageInput, *, allow_url: bool = False) -> ChatSession:
+    def chat(self, image: ImageInput, *, allow_url: AllowUrl = False) -> ChatSession:
         """A talk about one picture: each question is asked with all that was said before, and nothing is read twice.
 
         >>> chat = lisa.chat("docs/example.jpg")
@@ -109,7 +109,7 @@ class Lisa:
         batch_size: int = 16,
         *,
         max_new_tokens: int = LONGEST_ANSWER,
-        allow_url: bool = False,
+        allow_url: AllowUrl = False,
     ) -> Iterator[Answer]:
         """The answers to many pairs of picture and question, in order, as they are made.
 
@@ -126,7 +126,7 @@ class Lisa:
         return self._answers(pairs, batch_size, max_new_tokens, allow_url)
 
     def _answers(
-        self, pairs: Iterable[tuple[ImageInput, str]], batch_size: int, max_new_tokens: int, allow_url: bool
+        self, pairs: Iterable[tuple[ImageInput, str]], batch_size: int, max_new_tokens: int, allow_url: AllowUrl
     ) -> Iterator[Answer]:
         waiting: list[_Asked] = []
         for number, (image, question) in enumerate(pairs):
@@ -184,7 +184,7 @@ class _Asked:
     conversations: list[Conversation] = field(default_factory=list)
 
     @staticmethod
-    def of(image: ImageInput, allow_url: bool) -> _Asked:
+    def of(image: ImageInput, allow_url: AllowUrl) -> _Asked:
         return _Asked(image, name_of(image), to_pixels(image, allow_url=allow_url))
 
     def is_about(self, image: ImageInput) -> bool:

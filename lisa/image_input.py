@@ -6,18 +6,14 @@ Everything is decoded within limits, and what cannot be meant is refused with a 
 from __future__ import annotations
 
 import io
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
-from urllib.error import URLError
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import numpy as np
 from PIL import Image
 
-from lisa.image_files import FORMATS as FORMATS
-from lisa.image_files import SUFFIXES as SUFFIXES
+from lisa.fetch import check_url, fetch
 from lisa.pixels import (
     UNREADABLE,
     check_size,
@@ -35,21 +31,23 @@ if TYPE_CHECKING:
     ImageInput: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray | Tensor"
     """A path, a URL, the bytes of a file, or a picture in memory."""
 
-MAX_DOWNLOAD = 50_000_000
-"""Bytes of a picture behind a URL."""
-DOWNLOAD_SECONDS = 30
-"""The whole download's time."""
+AllowUrl: TypeAlias = 'bool | Literal["private"]'
+"""Whether addresses of images are fetched: no, from public hosts, or from those of private networks as well."""
 
 
-def to_pixels(image: ImageInput, *, allow_url: bool = False) -> np.ndarray:
+def to_pixels(image: ImageInput, *, allow_url: AllowUrl = False) -> np.ndarray:
     """(H, W, 3) uint8 RGB as a person sees the picture.
 
     Files and PIL pictures: EXIF orientation is applied, 16 bits are scaled to 8, transparency is dropped.
     Arrays: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, or float from 0 to 1. Tensors: the same with the channels
-    first. A string that begins with http:// or https:// is fetched if `allow_url`.
+    first. A string that begins with http:// or https:// is fetched if `allow_url`, from public addresses only;
+    "private" also allows those of private networks and of this machine.
     """
     if isinstance(image, str) and "://" in image:
-        return _decode(_fetch(image, allow_url), image)
+        check_url(image)
+        if not allow_url:
+            raise ValueError(f"{image}: images are fetched from the network only with allow_url=True")
+        return _decode(fetch(image, private=allow_url == "private"), image)
     if isinstance(image, str | Path):
         return _from_file(Path(image))
     if isinstance(image, bytes | bytearray | memoryview):
@@ -148,37 +146,3 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
             "255, or undo its normalisation"
         )
     return np.rint(array * 255).astype(np.uint8)
-
-
-def _fetch(url: str, allowed: bool) -> bytes:
-    """The bytes behind a URL, within the limits of size and time."""
-    _check_url(url)
-    if not allowed:
-        raise ValueError(f"{url}: pictures are fetched from the network only with allow_url=True")
-    deadline = time.monotonic() + DOWNLOAD_SECONDS
-    data = bytearray()
-    try:
-        request = Request(url, headers={"User-Agent": "lisa"})
-        with build_opener(_OnlyHttp).open(request, timeout=DOWNLOAD_SECONDS / 3) as response:
-            while piece := response.read1(1 << 16):
-                data += piece
-                if len(data) > MAX_DOWNLOAD:
-                    raise ValueError(f"{url}: more than {MAX_DOWNLOAD // 1_000_000} MB, the limit of a picture")
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"not done after {DOWNLOAD_SECONDS} seconds")
-    except (URLError, OSError) as error:
-        raise OSError(f"{url}: cannot be fetched ({error}); open it in a browser to see what is there") from error
-    return bytes(data)
-
-
-def _check_url(url: str) -> None:
-    if urlsplit(url).scheme.lower() not in ("http", "https"):
-        raise ValueError(f"{url}: only http:// and https:// are fetched")
-
-
-class _OnlyHttp(HTTPRedirectHandler):
-    """Follows no redirect to ftp: or file:."""
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        _check_url(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)

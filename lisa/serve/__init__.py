@@ -1,4 +1,4 @@
-"""A model in the browser and behind a JSON API; needs the extra `demo` (gradio).
+"""A model in the browser and behind a JSON API; needs the extra `demo`.
 
 The names below are imported when they are first used, so that `lisa serve --help` is quick.
 """
@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Host": "lisa.serve.host",
+    "InferenceService": "lisa.serve.service",
     "Limits": "lisa.serve.limits",
     "ServeArgs": "lisa.serve.server",
     "build_app": "lisa.serve.server",
     "serve": "lisa.serve.server",
 }
 
-__all__ = ["Host", "Limits", "ServeArgs", "build_app", "serve"]
+__all__ = ["InferenceService", "Limits", "ServeArgs", "build_app", "serve"]
 
 
 def __getattr__(name: str) -> Any:

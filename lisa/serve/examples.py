@@ -1,4 +1,4 @@
-"""Pictures to try, with questions: drawn scenes, which the model that comes with the library knows."""
+"""Images to try, with questions: drawn scenes, which the model that comes with the library knows."""
 
 from __future__ import annotations
 

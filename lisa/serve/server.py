@@ -1,12 +1,12 @@
-"""The whole server: page and API in one, behind one guard."""
+"""The whole server: page and API in one, behind one gate."""
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lisa.extras import require
@@ -15,12 +15,15 @@ from lisa.serve.limits import Limits
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from lisa.serve.host import Host
+    from lisa.serve.gate import Gate
+    from lisa.serve.service import InferenceService
+
+STATIC = Path(__file__).parent / "static"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeArgs:
-    """Show a model in the browser, with a JSON API beside it (/api/openapi.json)."""
+    """Show a model in the browser, with a JSON API beside it (/api/v1/openapi.json)."""
 
     model: str = "tiny"
     """A model's folder or hub id, a released LISA among them, or "tiny" for the one that comes with the library."""
@@ -32,75 +35,102 @@ class ServeArgs:
     """Address to listen on; 0.0.0.0 lets other machines in."""
     port: int = 7860
     """Port to listen on."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names by which the server is called, beside localhost and `host`; "*" allows all, where a proxy checks them."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of proxies whose X-Forwarded-For tells who the client is."""
+    allow_url: bool = False
+    """Fetch images from public http(s) addresses that clients name."""
     limits: Limits = field(default_factory=Limits)
 
 
-def build_app(host: Host) -> FastAPI:
-    """The ASGI application for a model: / is the page, /api the JSON API."""
-    gradio = _gradio()
-    from fastapi import FastAPI
-    from fastapi.exceptions import RequestValidationError
+def build_app(service: InferenceService, args: ServeArgs | None = None) -> Gate:
+    """The ASGI application for a model: / is the page, /api/v1 the JSON API, /health and /metrics tell how it is."""
+    require("fastapi", "the server", "lisa-segmentation[demo]")
+    from lisa.serve.gate import Gate
+    from lisa.serve.metrics import Metrics
+    from lisa.serve.origins import AllowedHosts
+    from lisa.serve.status import status_router
 
-    from lisa.serve.guard import Guard
-    from lisa.serve.json_api import failed, malformed, refused, router
-    from lisa.serve.page import build_page, script, style, theme
+    args = args or ServeArgs()
+    metrics = Metrics(service)
+    app = _application(service, args.allow_url)
+    gate = Gate(app, service.limits, AllowedHosts(args.host, args.allowed_hosts), metrics)
+    app.include_router(status_router(gate))
+    return gate
+
+
+def _application(service: InferenceService, allow_url: bool) -> FastAPI:
+    from fastapi import FastAPI
+    from fastapi.responses import FileResponse
+    from fastapi.staticfiles import StaticFiles
+
+    from lisa.serve.problems import add_handlers
+    from lisa.serve.routes import PREFIX, router
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        host.close()
+        service.close()
 
     app = FastAPI(
         title="LISA",
-        description="Ask a picture a question; get an answer in words with a mask for everything that it points at.",
+        description="Ask an image a question; get an answer in words with a mask for everything that it points at.",
         version="1",
-        openapi_url="/api/openapi.json",
+        openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # it would load its scripts from another server
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.include_router(router(host))
-    app.add_exception_handler(ValueError, refused)
-    app.add_exception_handler(RequestValidationError, malformed)
-    app.add_exception_handler(Exception, failed)
-    app = gradio.mount_gradio_app(
-        app,
-        build_page(host),
-        path="/",
-        theme=theme(),
-        css=style(),
-        head=script(),
-        footer_links=[],
-        run_history=False,
-        show_error=False,
-        max_file_size=0,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        enable_monitoring=False,
-    )
-    app.add_middleware(Guard, limits=host.limits)
+    app.include_router(router(service, allow_url))
+    add_handlers(app)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    app.mount("/static", StaticFiles(directory=STATIC))
     return app
 
 
 def serve(args: ServeArgs) -> None:
-    """Load the model and serve it until the process is told to end."""
-    _gradio()  # told to be missing before the model loads
+    """Load the model and serve it until the process is told to end; SIGTERM lets running requests finish."""
+    require("fastapi", "the server", "lisa-segmentation[demo]")  # told to be missing before the model loads
     import uvicorn
 
     from lisa.allocator import keep_freed_memory
     from lisa.checkpoint import load
-    from lisa.serve.host import Host
+    from lisa.serve.graceful import GracefulServer
+    from lisa.serve.protocol import timed_protocol
+    from lisa.serve.service import InferenceService
 
     keep_freed_memory()
-    host = Host(load(args.model, device=args.device, dtype=args.dtype), args.limits)
+    _log_to_stderr()
+    gate = build_app(InferenceService(load(args.model, device=args.device, dtype=args.dtype), args.limits), args)
     print(
-        f"{args.model} at http://{args.host}:{args.port} (the API: /api/openapi.json); end it with Ctrl+C", flush=True
+        f"{args.model} at http://{args.host}:{args.port} (the API: /api/v1/openapi.json); end it with Ctrl+C",
+        flush=True,
     )
-    # Keys of pictures stand in paths, so requests are not logged.
-    uvicorn.run(build_app(host), host=args.host, port=args.port, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        gate,
+        host=args.host,
+        port=args.port,
+        http=timed_protocol(args.limits),
+        ws="none",
+        log_level="error",
+        access_log=False,  # keys of sessions stand in paths; the gate logs routes instead
+        server_header=False,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=5,  # what runs has been waited for by then
+        proxy_headers=bool(args.trusted_proxies),
+        forwarded_allow_ips=list(args.trusted_proxies),
+    )
+    GracefulServer(config, gate, args.limits.shutdown_seconds).run()
 
 
-def _gradio() -> ModuleType:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
-    return require("gradio", "the page", "lisa-segmentation[demo]")
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log = logging.getLogger("lisa.serve")
+    log.handlers[:], log.propagate = [handler], False
+    log.setLevel(logging.INFO)

@@ -57,7 +57,7 @@ def address(tmp_path_factory):
 def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     for _ in range(600):
         try:
-            urlopen(f"{url}/api/about", timeout=5).close()
+            urlopen(f"{url}/health", timeout=5).close()
             return
         except (URLError, OSError):
             assert server.poll() is None, f"app.py ended: {log.read_text()}"
@@ -90,6 +90,7 @@ def visit(browser, address):
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: _refuse_violations(message.text, problems))
         page.on("request", lambda request: _refuse_strangers(request.url, address, problems))
         page.goto(address)
         page.wait_for_selector(".lisa-stage .examples img, .lisa-stage svg")
@@ -100,6 +101,12 @@ def visit(browser, address):
     for context in contexts:
         context.close()
     assert problems == []
+
+
+def _refuse_violations(text: str, problems: list[str]) -> None:
+    """The page does nothing that its own policy forbids, such as a style or a script inline."""
+    if "Content Security Policy" in text:
+        problems.append(text)
 
 
 def _refuse_strangers(url: str, address: str, problems: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The page as a person uses it, with the kept model: pictures, questions, masks, corrections."""
+"""The page as a person uses it, with the kept model: images, questions, masks, corrections."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def outline(page, index: int = 0) -> str:
 
 
 def pixels(page) -> np.ndarray:
-    """What the picture looks like on the screen, (H, W, 3)."""
+    """What the image looks like on the screen, (H, W, 3)."""
     page.mouse.move(0, 0)
     page.wait_for_timeout(600)  # masks fade in
-    shot = page.locator("#lisa-picture").screenshot(animations="disabled")
+    shot = page.locator("#lisa-image").screenshot(animations="disabled")
     return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
 
 
@@ -50,7 +50,7 @@ def differing(one: np.ndarray, other: np.ndarray) -> float:
     return float((np.abs(one - other).sum(2) > 30).mean())
 
 
-def test_a_picture_is_uploaded_and_a_mask_appears_with_its_phrase_and_score(visit):
+def test_an_image_is_uploaded_and_a_mask_appears_with_its_phrase_and_score(visit):
     page = visit()
     upload(page)
     before = pixels(page)
@@ -85,7 +85,7 @@ def test_a_mask_is_switched_off_and_on(visit):
     assert differing(pixels(page), shown) == 0
 
 
-def test_opacity_changes_the_picture(visit):
+def test_opacity_changes_the_image(visit):
     page = visit()
     upload(page)
     ask(page, BOATS)
@@ -116,7 +116,7 @@ def test_a_mask_is_corrected_by_clicks_undone_and_corrected_again(visit):
     ask(page, BOATS)
     first = outline(page)
     page.click("text=Correct")
-    box = page.locator("#lisa-picture").bounding_box()
+    box = page.locator("#lisa-image").bounding_box()
     page.mouse.click(box["x"] + 0.1 * box["width"], box["y"] + 0.1 * box["height"])
     expect(page.locator(".click.inside")).to_have_count(1, timeout=PATIENCE)
     second = outline(page)
@@ -201,14 +201,14 @@ def test_a_bad_file_is_told_and_the_page_goes_on(visit, tmp_path):
     ("question", "words"),
     [("Where is <image>?", "holds <image>"), ("Where is [SEG]?", r"holds \[SEG\]"), ("why " * 2400, "tokens")],
 )
-def test_what_cannot_be_asked_is_told_in_the_talk_and_the_talk_goes_on(visit, question, words):
+def test_what_cannot_be_asked_is_told_in_the_session_and_the_session_goes_on(visit, question, words):
     page = visit()
     upload(page)
     ask(page, question)
     expect(page.locator(".answer .error")).to_contain_text(re.compile(words))
     ask(page, BOATS)
     page.click("text=Correct >> nth=-1")
-    box = page.locator("#lisa-picture").bounding_box()
+    box = page.locator("#lisa-image").bounding_box()
     page.mouse.click(box["x"] + 9, box["y"] + 9)
     expect(page.locator(".click")).to_have_count(1, timeout=PATIENCE)
 
@@ -223,11 +223,11 @@ def test_html_in_a_question_is_shown_as_text(visit):
     assert page.title() == "LISA"
 
 
-def test_without_picture_or_question_the_page_says_what_is_missing(visit):
+def test_without_image_or_question_the_page_says_what_is_missing(visit):
     page = visit()
     page.fill("#lisa-question textarea", BOATS)
     page.click("#lisa-send")
-    expect(page.locator(".notice")).to_contain_text("Choose a picture first")
+    expect(page.locator(".notice")).to_contain_text("Choose an image first")
     upload(page)
     page.fill("#lisa-question textarea", "   ")
     page.click("#lisa-send")
@@ -235,7 +235,7 @@ def test_without_picture_or_question_the_page_says_what_is_missing(visit):
     assert page.locator(".turn").count() == 0
 
 
-def test_several_pictures_each_have_their_own_talk(visit, tmp_path):
+def test_several_images_each_have_their_own_session(visit, tmp_path):
     page = visit()
     upload(page)
     ask(page, BOATS)
@@ -251,7 +251,7 @@ def test_several_pictures_each_have_their_own_talk(visit, tmp_path):
     assert page.locator(".turn").count() == 0
 
 
-def test_two_people_at_once_do_not_see_each_others_pictures(visit, tmp_path, address):
+def test_two_people_at_once_do_not_see_each_others_images(visit, tmp_path, address):
     one, other = visit(), visit()
     Image.new("RGB", (90, 60), (120, 180, 90)).save(tmp_path / "secret.png")
     upload(one)
@@ -266,9 +266,9 @@ def test_two_people_at_once_do_not_see_each_others_pictures(visit, tmp_path, add
         assert page.locator(".strip .item").count() == 1
     assert "secret" not in one.content()
     assert (one.locator("path.mask").count(), other.locator("path.mask").count()) == (1, 0)
-    keys = [page.locator("#lisa-picture image").get_attribute("href") for page in (one, other)]
+    keys = [page.locator("#lisa-image image").get_attribute("href") for page in (one, other)]
     assert keys[0] != keys[1]
-    assert one.request.get(f"{address}/{keys[0][:-9]}x/picture").status == 404
+    assert one.request.get(f"{address}/{keys[0][:-6]}x/image").status == 404
 
 
 def test_the_page_fits_a_narrow_screen(visit):
@@ -276,13 +276,13 @@ def test_the_page_fits_a_narrow_screen(visit):
     upload(page)
     ask(page, BOATS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    for selector in ("#lisa-picture", ".turn", "#lisa-send", "#lisa-zip"):
+    for selector in ("#lisa-image", ".turn", "#lisa-send", "#lisa-zip"):
         box = page.locator(selector).first.bounding_box()
         assert box["x"] >= 0, selector
         assert box["x"] + box["width"] <= 361, selector
     first = outline(page)
     page.tap("text=Correct")
-    box = page.locator("#lisa-picture").bounding_box()
+    box = page.locator("#lisa-image").bounding_box()
     page.touchscreen.tap(box["x"] + 30, box["y"] + 30)
     expect(page.locator(".click")).to_have_count(1, timeout=PATIENCE)
     assert outline(page) != first
@@ -309,7 +309,7 @@ def test_everything_is_done_with_the_keyboard(visit):
     first = outline(page)
     tab_to(page, "[id^=lisa-correct]")
     page.keyboard.press("Enter")
-    expect(page.locator("#lisa-picture")).to_be_focused()
+    expect(page.locator("#lisa-image")).to_be_focused()
     page.keyboard.press("Shift+ArrowLeft")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("-")
@@ -337,7 +337,7 @@ def tab_to(page, selector: str, inside: bool = False, back: bool = False) -> Non
     raise AssertionError(f"the keyboard does not reach {selector}")
 
 
-def test_a_picture_is_pasted_and_one_is_dropped(visit):
+def test_an_image_is_pasted_and_one_is_dropped(visit):
     page = visit()
     data = list(EXAMPLE.read_bytes())
     script = """([kind, data]) => {
@@ -354,10 +354,10 @@ def test_a_picture_is_pasted_and_one_is_dropped(visit):
     assert page.locator(".strip img").nth(1).get_attribute("alt") == "drop.jpg"
 
 
-def test_a_picture_that_the_server_has_forgotten_is_told(visit, address):
+def test_an_image_that_the_server_has_forgotten_is_told(visit, address):
     page = visit()
     upload(page)
-    key = page.locator("#lisa-picture image").get_attribute("href").split("/")[2]
-    assert page.request.delete(f"{address}/api/talks/{key}").status == 204
+    key = page.locator("#lisa-image image").get_attribute("href").split("/")[3]
+    assert page.request.delete(f"{address}/api/v1/sessions/{key}").status == 204
     ask(page, BOATS)
-    expect(page.locator(".answer .error")).to_contain_text("send the picture again")
+    expect(page.locator(".answer .error")).to_contain_text("end the image again")

@@ -32,7 +32,7 @@ def _one_model(kept_lisa, monkeypatch):
 def test_help_lists_every_command_and_loads_nothing_heavy():
     code = (
         "import sys\nfrom lisa.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n"
-        "    print('heavy:', {'torch', 'numpy', 'cv2', 'transformers', 'gradio'} & set(sys.modules))"
+        "    print('heavy:', {'torch', 'numpy', 'cv2', 'transformers', 'fastapi'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "heavy: set()" in done.stdout
@@ -145,14 +145,14 @@ def test_doctor_tells_versions_devices_and_what_is_missing(capsys, monkeypatch):
     assert "missing: segment-anything" in capsys.readouterr().out
 
 
-def test_serve_says_what_to_install_where_gradio_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ImportError, match=r"the page needs gradio .*pip install 'lisa-segmentation\[demo\]'"):
+def test_serve_says_what_to_install_where_fastapi_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(ImportError, match=r"the server needs fastapi .*pip install 'lisa-segmentation\[demo\]'"):
         main(["serve"])
 
 
 def test_serve_hands_its_flags_to_the_page(monkeypatch):
     calls = []
     monkeypatch.setattr("lisa.serve.server.serve", calls.append)
-    assert main(["serve", "--port", "8123", "--device", "cpu", "--limits.talks", "2"]) == 0
-    assert calls == [Serve(port=8123, device="cpu", limits=Limits(talks=2))]
+    assert main(["serve", "--port", "8123", "--device", "cpu", "--limits.sessions", "2"]) == 0
+    assert calls == [Serve(port=8123, device="cpu", limits=Limits(sessions=2))]

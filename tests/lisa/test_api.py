@@ -295,18 +295,18 @@ def test_html_and_any_script_are_text_like_any_other(kept_lisa, example, questio
 
 def test_a_url_is_fetched_by_flag_within_limits(server, example, monkeypatch):
     pixels = to_pixels(example)
-    np.testing.assert_array_equal(to_pixels(f"{server}/example.jpg", allow_url=True), pixels)
-    np.testing.assert_array_equal(to_pixels(f"{server}/moved?to=/example.jpg", allow_url=True), pixels)
+    np.testing.assert_array_equal(to_pixels(f"{server}/example.jpg", allow_url="private"), pixels)
+    np.testing.assert_array_equal(to_pixels(f"{server}/moved?to=/example.jpg", allow_url="private"), pixels)
     with pytest.raises(OSError, match=r"cannot be fetched .*404"):
-        to_pixels(f"{server}/gone.jpg", allow_url=True)
+        to_pixels(f"{server}/gone.jpg", allow_url="private")
     with pytest.raises(ValueError, match="only http:// and https://"):
-        to_pixels(f"{server}/moved?to=ftp://127.0.0.1/x.png", allow_url=True)
-    monkeypatch.setattr("lisa.image_input.MAX_DOWNLOAD", 1000)
-    with pytest.raises(ValueError, match="the limit of a picture"):
-        to_pixels(f"{server}/example.jpg", allow_url=True)
-    monkeypatch.setattr("lisa.image_input.DOWNLOAD_SECONDS", 0.3)
+        to_pixels(f"{server}/moved?to=ftp://127.0.0.1/x.png", allow_url="private")
+    monkeypatch.setattr("lisa.fetch.MAX_DOWNLOAD", 1000)
+    with pytest.raises(ValueError, match="the limit of an image"):
+        to_pixels(f"{server}/example.jpg", allow_url="private")
+    monkeypatch.setattr("lisa.fetch.DOWNLOAD_SECONDS", 0.3)
     with pytest.raises(OSError, match="cannot be fetched"):
-        to_pixels(f"{server}/drip", allow_url=True)
+        to_pixels(f"{server}/drip", allow_url="private")
 
 
 def test_a_saved_answer_holds_masks_overlay_and_json(kept_lisa, example, tmp_path):

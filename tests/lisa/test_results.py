@@ -125,6 +125,6 @@ def test_an_answer_without_its_picture_cannot_be_drawn_and_says_so():
 
 
 def test_the_page_has_the_same_colours():
-    page = Path(__file__).resolve().parents[2] / "lisa" / "serve" / "page_parts" / "tools.js"
+    page = Path(__file__).resolve().parents[2] / "lisa" / "serve" / "static" / "tools.js"
     colours = ", ".join(f'"#{red:02x}{green:02x}{blue:02x}"' for red, green, blue in PALETTE.tolist())
     assert f"const COLOURS = [{colours}];" in page.read_text(encoding="utf-8")

@@ -18,36 +18,39 @@ def predictor():
 
 @pytest.fixture(scope="session")
 def example() -> bytes:
-    """A picture with boats."""
+    """An image with boats."""
     return EXAMPLE.read_bytes()
 
 
 @pytest.fixture
 def serve(predictor):
-    """Starts a server with limits of its own: limits -> (client, host)."""
-    from fastapi.testclient import TestClient
+    """Starts a server with limits and flags of its own: limits -> (client, service)."""
+    from lisa.serve import InferenceService, Limits, ServeArgs, build_app
 
-    from lisa.serve import Host, Limits, build_app
+    services = []
 
-    hosts = []
-
-    def start(**limits):
-        host = Host(predictor, Limits(**limits))
-        hosts.append(host)
-        return TestClient(build_app(host), raise_server_exceptions=False), host
+    def start(args=None, **limits):
+        service = InferenceService(predictor, Limits(**limits))
+        services.append(service)
+        return client_of(build_app(service, args or ServeArgs())), service
 
     yield start
-    for host in hosts:
-        host.close()
+    for service in services:
+        service.close()
 
 
 @pytest.fixture(scope="module")
 def client(predictor):
     """A server with the limits of every day."""
+    from lisa.serve import InferenceService, build_app
+
+    service = InferenceService(predictor)
+    yield client_of(build_app(service))
+    service.close()
+
+
+def client_of(app):
+    """A client that calls an application by the name that a browser on this machine uses."""
     from fastapi.testclient import TestClient
 
-    from lisa.serve import Host, build_app
-
-    host = Host(predictor)
-    yield TestClient(build_app(host), raise_server_exceptions=False)
-    host.close()
+    return TestClient(app, base_url="http://127.0.0.1:7860", raise_server_exceptions=False)

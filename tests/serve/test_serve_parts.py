@@ -1,18 +1,17 @@
-"""The parts of a server: the line in front of the model, outlines, what streams to the page."""
+"""The parts of a server: the line in front of the model, outlines, who waits for an answer."""
 
 from __future__ import annotations
 
 import re
 import threading
-from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
 
-from lisa.serve.desk import Desk
-from lisa.serve.limits import RefusedError
+from lisa.serve.limits import Limits, RefusedError
 from lisa.serve.outline import outline_path, preview_jpeg
+from lisa.serve.request_queue import RequestQueue
 
 
 def drawn(path: str, height: int, width: int) -> np.ndarray:
@@ -40,7 +39,7 @@ def test_nothing_has_no_outline():
     assert outline_path(np.zeros((4, 4), bool), 100) == ""
 
 
-def test_a_large_mask_is_outlined_on_a_small_grid_in_pixels_of_the_picture():
+def test_a_large_mask_is_outlined_on_a_small_grid_in_pixels_of_the_image():
     mask = np.zeros((400, 800), bool)
     mask[100:300, 200:600] = True
     numbers = [float(number) for number in re.findall(r"[\d.]+", outline_path(mask, 80))]
@@ -57,67 +56,49 @@ def test_a_preview_is_as_large_as_it_may_be():
 
 
 def test_work_is_done_in_the_order_in_which_it_came():
-    desk, done, go = Desk(waiting=5), [], threading.Event()
-    futures = [desk.hand_in(go.wait, 30), *(desk.hand_in(done.append, number) for number in range(5))]
+    queue, done, go = RequestQueue(waiting=5), [], threading.Event()
+    futures = [queue.submit(go.wait, 30), *(queue.submit(done.append, number) for number in range(5))]
     with pytest.raises(RefusedError, match="6 questions are waiting already"):
-        desk.hand_in(done.append, 9)
+        queue.submit(done.append, 9)
     go.set()
     for future in futures:
         future.result(30)
     assert done == [0, 1, 2, 3, 4]
-    desk.hand_in(done.append, 5).result(30)
-    assert desk.there == 0
-    desk.close()
+    queue.submit(done.append, 5).result(30)
+    assert len(queue) == 0
+    queue.close()
 
 
 def test_work_that_fails_leaves_the_line():
-    desk = Desk(waiting=0)
+    queue = RequestQueue(waiting=0)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
-            desk.hand_in(lambda: 1 / 0).result(30)
-    desk.close()
-
-
-def test_an_answer_streams_and_its_mask_comes_before_its_end(predictor, example):
-    from lisa.serve import Host
-    from lisa.serve.page import _stream
-
-    host = Host(predictor)
-    talk = host.open(example, "boats.jpg").result(60)
-    question = "What could carry people over the water? Please output segmentation mask."
-    told = list(_stream(host, question, talk.token, "7"))
-    assert {one["ticket"] for one in told} == {"7"}
-    texts = [one["text"] for one in told]
-    assert all(later.startswith(earlier.rstrip()) for earlier, later in pairwise(texts))
-    assert [one["done"] for one in told] == [False] * (len(told) - 1) + [True]
-    assert told[-1]["masks"][0]["outline"].startswith("M")
-    assert told[-1]["text"] == talk.spoken[0].text
-    host.close()
+            queue.submit(lambda: 1 / 0).result(30)
+    queue.close()
 
 
 def test_an_answer_that_nobody_waits_for_ends_and_is_not_remembered(predictor, example):
-    from lisa.serve import Host
-    from lisa.serve.talks import Progress, StoppedError
+    from lisa.serve import InferenceService
+    from lisa.serve.sessions import Progress, StoppedError
 
-    host = Host(predictor)
-    talk = host.open(example, "boats.jpg").result(60)
+    service = InferenceService(predictor)
+    session = service.open(service.read(example, False).result(60), "boats.jpg").result(60)
     heard = []
     progress = Progress(on_text=heard.append, stopped=lambda: len(heard) == 2)
     with pytest.raises(StoppedError):
-        host.ask(talk.token, "Please segment the boats in this image.", 64, progress).result(60)
+        service.ask(session.id, "Please segment the boats in this image.", 64, progress).result(60)
     assert len(heard) == 2
-    assert talk.spoken == []
-    assert talk.session.turns == ()
-    _, spoken = host.ask(talk.token, "Please segment the boats in this image.", 64).result(60)
-    assert len(spoken.masks) == 1
-    host.close()
+    assert session.turns == []
+    assert session.chat.turns == ()
+    _, turn = service.ask(session.id, "Please segment the boats in this image.", 64).result(60)
+    assert len(turn.masks) == 1
+    service.close()
+    with pytest.raises(RefusedError, match="shutting down"):
+        service.ask(session.id, "Where?", 64)
 
 
-@pytest.mark.parametrize(("question", "token"), [("", "x"), ("Where?", ""), (None, None)])
-def test_the_page_asks_nothing_without_a_question_or_a_picture(predictor, question, token):
-    from lisa.serve import Host
-    from lisa.serve.page import _stream
-
-    host = Host(predictor)
-    assert list(_stream(host, question, token, "")) == []
-    host.close()
+def test_limits_are_more_than_nothing():
+    with pytest.raises(ValueError, match="body_seconds, clicks is not"):
+        Limits(clicks=0, body_seconds=float("nan"))
+    with pytest.raises(ValueError, match="waiting is not"):
+        Limits(waiting=-1)

@@ -1,36 +1,29 @@
 // The right part: questions, answers, masks with their scores.
 
-function drawTalk() {
-  if (!talk) return;
-  const focus = talk.contains(document.activeElement) ? document.activeElement.id : "";
+import { startCorrecting } from "./corrections.js";
+import { drawStage, highlight, swatch } from "./stage.js";
+import { colour, make, nodes, page, percent } from "./tools.js";
+import { ask } from "./turns.js";
+
+export function drawConversation() {
+  const conversation = nodes.conversation;
+  const focus = conversation.contains(document.activeElement) ? document.activeElement.id : "";
   const turns = page.shown?.turns ?? [];
-  talk.replaceChildren(...(turns.length ? turns.map(turnPart) : [startPart()]));
+  conversation.replaceChildren(...(turns.length ? turns.map(turnPart) : [startPart()]));
   if (focus) document.getElementById(focus)?.focus();
-  else talk.scrollTop = talk.scrollHeight;
+  else conversation.scrollTop = conversation.scrollHeight;
 }
 
 function startPart() {
-  const small = page.about?.model === "tiny";
+  const small = page.info?.model === "tiny";
   const questions = page.shown?.questions?.length ? page.shown.questions
     : page.shown ? ["What is in this picture?"] : [];
   return make("div", { class: "start" },
-    make("p", {}, page.shown ? "What would you like to find?" : "Choose a picture, then ask about it here."),
-    ...questions.map((question) => make("button", { type: "button", class: "suggestion", onclick: () => send(question) }, question)),
+    make("p", {}, page.shown ? "What would you like to find?" : "Choose an image, then ask about it here."),
+    ...questions.map((question) => make("button", { type: "button", class: "suggestion", onclick: () => ask(question) }, question)),
     small ? make("p", { class: "hint" }, "The small model that comes with LISA knows drawn scenes like the examples, not photographs. ",
       "It points when it is asked to, as in \u201cPlease segment the boat in this image.\u201d or ",
       "\u201cWhere is the red car? Please output segmentation mask.\u201d, and answers other questions in words.") : null);
-}
-
-// Into Gradio's box of the question.
-function write(question) {
-  const box = document.querySelector("#lisa-question textarea");
-  box.value = question;
-  box.dispatchEvent(new Event("input", { bubbles: true }));
-}
-
-function send(question) {
-  write(question);
-  setTimeout(() => document.querySelector("#lisa-send").click(), 50); // Gradio takes the text over first
 }
 
 function turnPart(turn) {
@@ -38,9 +31,9 @@ function turnPart(turn) {
     make("p", { class: "question" }, turn.question),
     make("div", { class: "answer", "aria-busy": String(!turn.done) },
       make("p", { class: "said" }, ...saidParts(turn), turn.done ? null : make("span", { class: "caret" })),
-      turn.error ? make("p", { class: "error", role: "alert" }, sentence(turn.error)) : null,
+      turn.error ? make("p", { class: "error", role: "alert" }, turn.error) : null,
       turn.done && !turn.error && !turn.masks.length
-        ? make("p", { class: "none" }, "This answer points at nothing in the picture: it has no mask.") : null,
+        ? make("p", { class: "none" }, "This answer points at nothing in the image: it has no mask.") : null,
       ...turn.masks.map((mask, index) => maskRow(turn, mask, index))));
 }
 

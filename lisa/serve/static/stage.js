@@ -1,18 +1,23 @@
-// The left part: pictures, masks, tools.
+// The left part: images, masks, tools.
 
-function drawStage() {
-  if (!stage) return;
+import { drawConversation } from "./conversation.js";
+import { clicked, pressed, stopCorrecting, undoClick } from "./corrections.js";
+import { closeSession, download, openAll, openExample, showSession } from "./images.js";
+import { colour, make, nodes, page } from "./tools.js";
+
+export function drawStage() {
+  const stage = nodes.stage;
   const focus = stage.contains(document.activeElement) ? document.activeElement.id : "";
-  stage.replaceChildren(...(page.shown ? [picturePart(), toolPart(), stripPart()] : [emptyPart()]), noticePart());
+  stage.replaceChildren(...(page.shown ? [imagePart(), toolPart(), stripPart()] : [emptyPart()]), noticePart());
   if (focus) document.getElementById(focus)?.focus();
 }
 
 function emptyPart() {
   return make("div", { class: "empty" },
     make("div", { class: "drop" },
-      make("p", { class: "big" }, page.busy ? "Reading the picture ..." : "Drop a picture here"),
+      make("p", { class: "big" }, page.busy ? "Reading the image ..." : "Drop an image here"),
       make("p", {}, "or paste one, or"),
-      chooseButton("Choose a picture", "primary")),
+      chooseButton("Choose an image", "primary")),
     make("p", { class: "hint" }, "Or begin with one of these:"),
     examplesPart());
 }
@@ -29,33 +34,33 @@ function chooseButton(words, kind, label = words) {
 function examplesPart() {
   return make("div", { class: "examples" }, ...page.examples.map((example) =>
     make("button", { type: "button", class: "thumb", title: example.title, onclick: () => openExample(example) },
-      make("img", { src: `api/examples/${example.name}`, alt: example.title }))));
+      make("img", { src: `api/v1/examples/${example.name}`, alt: example.title }))));
 }
 
 const masksShown = () => page.shown.turns.flatMap((turn) => turn.masks);
 
-function picturePart() {
+function imagePart() {
   const { width, height, name, url } = page.shown, masks = masksShown().filter((mask) => mask.outline && !mask.hidden);
   const svg = make("svg", {
-    id: "lisa-picture", viewBox: `0 0 ${width} ${height}`, role: "group", class: correcting ? "correcting" : "",
-    "aria-label": `${name}, with ${masks.length} masks`, tabindex: correcting ? 0 : null,
-    onclick: (event) => clicked(event, correcting?.inside && !event.shiftKey),
+    id: "lisa-image", viewBox: `0 0 ${width} ${height}`, role: "group", class: page.correcting ? "correcting" : "",
+    "aria-label": `${name}, with ${masks.length} masks`, tabindex: page.correcting ? 0 : null,
+    onclick: (event) => clicked(event, page.correcting?.inside && !event.shiftKey),
     oncontextmenu: (event) => clicked(event, false), onkeydown: pressed,
   }, make("image", { href: url, width, height }));
   svg.style.setProperty("--opacity", page.opacity);
   svg.style.aspectRatio = `${width} / ${height}`;
   svg.style.maxWidth = `calc(68vh * ${width / height})`;
-  // A hundredth of the picture, and at least 5 pixels of the screen.
-  const unit = Math.max(Math.max(width, height) / 100, (5 * width) / Math.max(stage.clientWidth, 1));
+  // A hundredth of the image, and at least 5 pixels of the screen.
+  const unit = Math.max(Math.max(width, height) / 100, (5 * width) / Math.max(nodes.stage.clientWidth, 1));
   svg.append(...masks.map(maskPart));
   if (page.labels) svg.append(...masks.map((mask) => numberPart(mask, unit)));
-  if (correcting) svg.append(...clickParts(unit));
-  return make("div", { class: "frame" }, svg, correcting ? correctPart() : null);
+  if (page.correcting) svg.append(...clickParts(unit));
+  return make("div", { class: "frame" }, svg, page.correcting ? correctPart() : null);
 }
 
 function maskPart(mask) {
   const part = make("path", {
-    d: mask.outline, "fill-rule": "evenodd", class: "mask", "data-mask": mask.number, tabindex: correcting ? null : 0,
+    d: mask.outline, "fill-rule": "evenodd", class: "mask", "data-mask": mask.number, tabindex: page.correcting ? null : 0,
     role: "img", "aria-label": `mask ${mask.number + 1}: ${mask.phrase || "no words"}`,
     onmouseenter: () => highlight(mask), onmouseleave: () => highlight(null),
     onfocus: () => highlight(mask), onblur: () => highlight(null),
@@ -78,7 +83,7 @@ function numberPart(mask, unit) {
 
 // In the middle of the widest run of the middle row, so that the number stands on its mask.
 function placeOfNumber(outline) {
-  const probe = make("svg", { width: 0, height: 0, style: "position:absolute" });
+  const probe = make("svg", { width: 0, height: 0, class: "probe" });
   const path = probe.appendChild(make("path", { d: outline, "fill-rule": "evenodd" }));
   document.body.append(probe);
   const box = path.getBBox(), point = probe.createSVGPoint(), step = box.width / 60;
@@ -93,21 +98,21 @@ function placeOfNumber(outline) {
 }
 
 function clickParts(unit) {
-  const parts = correcting.turn.masks[correcting.index].clicks.map((click) =>
+  const parts = page.correcting.turn.masks[page.correcting.index].clicks.map((click) =>
     make("g", { class: `click ${click.inside ? "inside" : "outside"}` },
       make("circle", { cx: click.x, cy: click.y, r: 1.3 * unit }),
       make("text", { x: click.x, y: click.y, "font-size": 2.4 * unit }, click.inside ? "+" : "\u2212")));
-  if (!correcting.keys) return parts;
-  const { x, y } = correcting, r = 3 * unit;
+  if (!page.correcting.keys) return parts;
+  const { x, y } = page.correcting, r = 3 * unit;
   return [...parts, make("g", { class: "cross" },
     make("line", { x1: x - r, y1: y, x2: x + r, y2: y }), make("line", { x1: x, y1: y - r, x2: x, y2: y + r }))];
 }
 
 function correctPart() {
-  const { turn, index, inside } = correcting, mask = turn.masks[index];
+  const { turn, index, inside } = page.correcting, mask = turn.masks[index];
   const side = (value, sign, words) => make("button", {
     type: "button", id: `lisa-side-${value ? "in" : "out"}`, class: "side", "aria-pressed": String(inside === value),
-    onclick: () => { correcting.inside = value; drawStage(); },
+    onclick: () => { page.correcting.inside = value; drawStage(); },
   }, make("b", {}, sign), ` ${words}`);
   return make("div", { class: "correct-bar", role: "toolbar", "aria-label": "Correct a mask" },
     swatch(mask), make("span", { class: "grow" }, `Click on what ${inside ? "belongs" : "does not belong"} to it`),
@@ -116,7 +121,7 @@ function correctPart() {
     make("button", { type: "button", id: "lisa-done", class: "primary", onclick: stopCorrecting }, "Done"));
 }
 
-function swatch(mask) {
+export function swatch(mask) {
   const part = make("span", { class: "swatch", "aria-hidden": "true" }, String(mask.number + 1));
   part.style.setProperty("--colour", colour(mask));
   return part;
@@ -129,7 +134,7 @@ function toolPart() {
       type: "range", id: "lisa-opacity", min: 0, max: 1, step: 0.05, value: page.opacity,
       oninput: (event) => {
         page.opacity = Number(event.target.value);
-        stage.querySelector("svg").style.setProperty("--opacity", page.opacity);
+        nodes.stage.querySelector("svg").style.setProperty("--opacity", page.opacity);
       },
     })),
     make("label", {}, make("input", {
@@ -138,7 +143,7 @@ function toolPart() {
     }), "Numbers"),
     make("button", {
       type: "button", id: "lisa-all", disabled: !any,
-      onclick: () => { for (const mask of masks) mask.hidden = all; drawStage(); drawTalk(); },
+      onclick: () => { for (const mask of masks) mask.hidden = all; drawStage(); drawConversation(); },
     }, all ? "Hide all" : "Show all"),
     make("span", { class: "grow" }),
     make("button", { type: "button", id: "lisa-zip", disabled: !any, title: "Every mask as PNG", onclick: () => download("masks.zip") }, "\u2193 PNG"),
@@ -146,13 +151,13 @@ function toolPart() {
 }
 
 function stripPart() {
-  return make("div", { class: "strip", role: "group", "aria-label": "Pictures" },
-    ...page.pictures.map((picture) => make("div", { class: "item" },
+  return make("div", { class: "strip", role: "group", "aria-label": "Images" },
+    ...page.sessions.map((session) => make("div", { class: "item" },
       make("button", {
-        type: "button", class: "thumb", "aria-pressed": String(picture === page.shown), title: picture.name, onclick: () => show(picture),
-      }, make("img", { src: picture.url, alt: picture.name })),
-      make("button", { type: "button", class: "close", "aria-label": `Close ${picture.name}`, onclick: () => close(picture) }, "\u00d7"))),
-    chooseButton(page.busy ? "..." : "+", "add", "Add a picture"),
+        type: "button", class: "thumb", "aria-pressed": String(session === page.shown), title: session.name, onclick: () => showSession(session),
+      }, make("img", { src: session.url, alt: session.name })),
+      make("button", { type: "button", class: "close", "aria-label": `Close ${session.name}`, onclick: () => closeSession(session) }, "\u00d7"))),
+    chooseButton(page.busy ? "..." : "+", "add", "Add an image"),
     make("details", { class: "more" }, make("summary", {}, "Examples"), examplesPart()));
 }
 
@@ -160,12 +165,13 @@ function noticePart() {
   return make("div", { class: "notice", role: "alert", hidden: page.notice ? null : "" }, page.notice);
 }
 
-function drawNotice() {
-  stage?.querySelector(".notice")?.replaceWith(noticePart());
+export function notify(text) {
+  page.notice = text;
+  nodes.stage.querySelector(".notice")?.replaceWith(noticePart());
 }
 
-function highlight(mask) {
-  for (const root of [stage, talk]) {
+export function highlight(mask) {
+  for (const root of [nodes.stage, nodes.conversation]) {
     root.classList.toggle("pointing", mask !== null);
     for (const node of root.querySelectorAll("[data-mask]")) {
       node.classList.toggle("hot", node.dataset.mask === String(mask?.number));

@@ -1,0 +1,85 @@
+"""Connections that are slow on purpose: uvicorn waits for them as long as they like, this does not."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from lisa.serve.limits import Limits
+
+WRITE_SECONDS = 10
+"""So often it is looked whether a client still takes what it asked for."""
+
+
+def timed_protocol(limits: Limits) -> type[H11Protocol]:
+    """uvicorn's HTTP/1.1 with limits of time for heads of requests and for answers, and of connections per address.
+
+    Bodies are limited in `lisa.serve.body`.
+    """
+
+    class TimedProtocol(H11Protocol):
+        _head_timer: asyncio.TimerHandle | None = None
+        _write_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            address = self.client[0] if self.client else ""
+            same = sum(1 for other in self.connections if other.client and other.client[0] == address)
+            if same > limits.connections_per_client:
+                transport.abort()
+                return
+            self._await_head()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._await_head()
+
+        def _await_head(self) -> None:
+            """The timer runs from the first byte (or the connection) until the head of a request is complete."""
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._cancel_head_timer()
+            elif self._head_timer is None:
+                self._head_timer = self.loop.call_later(limits.header_seconds, self.transport.abort)
+
+        def _cancel_head_timer(self) -> None:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            # Closing waits for the client to take what is written.
+            self._cancel_head_timer()
+            self._head_timer = self.loop.call_later(limits.header_seconds, self.transport.abort)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._watch_writing(self.transport.get_write_buffer_size())
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._cancel_write_timer()
+
+        def _watch_writing(self, left: int) -> None:
+            self._cancel_write_timer()
+            self._write_timer = self.loop.call_later(WRITE_SECONDS, self._check_writing, left)
+
+        def _check_writing(self, before: int) -> None:
+            left = self.transport.get_write_buffer_size()
+            if before - left < limits.slowest_kilobytes * 1000 * WRITE_SECONDS and left:
+                self.transport.abort()
+            else:
+                self._watch_writing(left)
+
+        def _cancel_write_timer(self) -> None:
+            if self._write_timer is not None:
+                self._write_timer.cancel()
+                self._write_timer = None
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._cancel_head_timer()
+            self._cancel_write_timer()
+            super().connection_lost(exc)
+
+    return TimedProtocol
