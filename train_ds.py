@@ -33,11 +33,13 @@ def main(argv: list[str] | None = None) -> dict:
     args = parse(argv)
     keep_freed_memory()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from lisa.precision import resolve_precision
     from lisa.processes import is_first, together
     from lisa.run_dir import prepare_run_dir
 
     if is_first():
         data = open_data(args)
+        args = args if args.eval_only else resolve_precision(args)
         prepare_run_dir(args)
     if args.eval_only:
         return validate_only(args, *data)
@@ -167,6 +169,8 @@ def validate(args: TrainArgs, predictor: Predictor, validation_sets: list[Valida
     if not results:
         return {}
     report = make_report(predictor.name, results)
+    if not args.eval_only:
+        report["precision"] = args.precision
     write_report(report, args.run_dir / "report.json")
     print_report(report)
     prediction_sheet(rows, args.run_dir / "predictions.png")

@@ -161,8 +161,8 @@ class TrainArgs:
     """Decoupled weight decay."""
     clip: float = 1.0
     """Largest norm of the gradient."""
-    precision: Literal["fp32", "bf16", "fp16", "bf16_mixed"] = "bf16"
-    """fp32; weights in bf16 or fp16; or bf16_mixed: fp32 weights, bf16 products."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "bf16_mixed"] = "auto"
+    """fp32; weights in bf16 or fp16; bf16_mixed: fp32 weights, bf16 products; or auto: where this device multiplies bf16 faster than fp32, which is measured, bf16 (bf16_mixed with --optimizer muon), else fp32."""
     zero_stage: Literal[0, 1, 2] = 2
     """DeepSpeed ZeRO stage."""
     packing: bool = True
@@ -320,7 +320,6 @@ TINY = TrainArgs(
     lr=3e-3,
     muon_lr=0.015,
     warmup_steps=40,
-    precision="bf16_mixed",
     zero_stage=0,
     save_dtype="fp16",
 )

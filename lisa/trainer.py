@@ -24,6 +24,7 @@ from lisa.engine import (
     steps_done,
 )
 from lisa.modeling import LisaModel
+from lisa.precision import agree_on_precision
 from lisa.processes import join_processes
 from lisa.processing import Batch
 from lisa.profile_table import StepProfiler
@@ -39,9 +40,10 @@ class Trainer:
     """
 
     def __init__(self, model: LisaModel, args: TrainArgs, draw: Callable[[int, int], Any], collate: Callable) -> None:
-        self.args, self.model = args, model
+        self.model = model
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.rank, self.world = join_processes()
+        self.args = args = agree_on_precision(args)
         self.checkpoints = args.run_dir / "checkpoints"
         self.step = steps_done(self.checkpoints) if args.resume else 0
         stream = SampleStream(draw, collate, args, self.rank, self.world, self.step)
