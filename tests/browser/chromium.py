@@ -27,6 +27,23 @@ PATIENCE = 600
 """Seconds for a download or an installation."""
 
 
+def prepare_driver() -> None:
+    """Let Playwright's own program start: a fresh Debian lacks a library of its Node. RuntimeError where it cannot."""
+    works = subprocess.run(
+        [sys.executable, "-m", "playwright", "--version"], capture_output=True, text=True, check=False
+    )
+    if not works.returncode:
+        return
+    try:
+        with _one_at_a_time():
+            _apt_install("libatomic1")
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RuntimeError(
+            f"Playwright, which drives the browser of the tests of the page, does not start ({works.stderr.strip()}), "
+            f"and what it lacks could not be installed ({_first_line(error)})"
+        ) from error
+
+
 def launch_chromium(playwright: Playwright, search: str | None = None) -> Browser:
     """A running browser; RuntimeError, a sentence, where none can be had. `search` takes the place of PATH."""
     ways: dict[str, Callable[[], str]] = {
@@ -61,13 +78,17 @@ def _download(playwright: Playwright) -> str:
 
 
 def _install(search: str | None) -> str:
-    """By apt, where this process may."""
+    _apt_install("chromium", search)
+    return _on_path(search)
+
+
+def _apt_install(package: str, search: str | None = None) -> None:
+    """Where this process may."""
     if shutil.which("apt-get", path=search) is None or os.geteuid() != 0:
-        raise PermissionError("that takes apt-get and root: sudo apt-get install chromium")
+        raise PermissionError(f"that takes apt-get and root: sudo apt-get install {package}")
     quietly = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     _run(["apt-get", "update", "-qq"], env=quietly)
-    _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], env=quietly)
-    return _on_path(search)
+    _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], env=quietly)
 
 
 def _run(command: list[str], **options) -> None:

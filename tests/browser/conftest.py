@@ -13,7 +13,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from chromium import launch_chromium
+from chromium import launch_chromium, prepare_driver
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 60_000
@@ -61,13 +61,14 @@ def browser():
     """A Chromium; a machine where none can be had fails these tests, since nobody would see a skip."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        try:
+    try:
+        prepare_driver()
+        with sync_playwright() as playwright:
             browser = launch_chromium(playwright)
-        except RuntimeError as error:
-            pytest.fail(str(error), pytrace=False)
-        yield browser
-        browser.close()
+            yield browser
+            browser.close()
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture
