@@ -77,10 +77,11 @@ SHAPES = {
 """medium fits a small machine; lisa7b is LISA-7B, and lisa7b-layer one layer of it (two of SAM's: one of each kind)."""
 
 
-def build(config: str, image_tokens: int = 256) -> tuple[LisaModel, LisaProcessor]:
+def build(config: str, image_tokens: int = 256, sam_pixels: int = 0) -> tuple[LisaModel, LisaProcessor]:
     """A model with the random weights of seed 0, and its processor; "tiny" is the preset, with 64 image tokens.
 
     image_tokens: how many the language model reads for a picture, a square number; not for "tiny".
+    sam_pixels: side of SAM's square, instead of the config's own.
     """
     torch.manual_seed(0)
     template = "plain" if config == "tiny" else "llava_v1"
@@ -94,6 +95,8 @@ def build(config: str, image_tokens: int = 256) -> tuple[LisaModel, LisaProcesso
         lisa_config = _config(SHAPES[config], side, tokenizer)
     else:
         raise ValueError(f"--config {config!r}: there is no such model; choose from tiny, {', '.join(SHAPES)}")
+    if sam_pixels:
+        lisa_config.sam = lisa_config.sam | {"image_size": sam_pixels}
     model = LisaModel(lisa_config).eval()
     for name, parameter in model.sam.image_encoder.named_parameters():
         if "rel_pos" in name:  # these start at 0, which would hide that they are used
