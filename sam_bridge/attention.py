@@ -2,10 +2,9 @@
 
 The package builds the scores of all pairs at once, 0.8 GB for an image of 1024 pixels in ViT-B, and passes over them
 six times. In pieces that stay in the processor's cache the same sums need no memory. Positions are channels of queries
-and keys there, which is a fifth more products at 1024 pixels and pays all the same: the blocks of ViT-B take 1 / 1.28 of
-the package's time in fp32 and 1 / 1.44 in bf16, at 512 pixels 1 / 1.33 and 1 / 1.36; with torch's fused attention 1 / 1.28,
-1 / 1.03, 1 / 1.27 and 1 / 1.13 (CPU-seconds of one thread, AVX512_BF16). Windows that reach over the image's edge are
-filled up after the projection to queries, keys and values, not before it: nothing is multiplied with the zeros there.
+and keys there, which is a fifth more products at 1024 pixels and pays all the same (docs/speed.md). Windows that reach
+over the image's edge are filled up after the projection to queries, keys and values, not before it: nothing is
+multiplied with the zeros there.
 """
 
 from __future__ import annotations
