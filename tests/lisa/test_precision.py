@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from bench.report import environment
 from lisa.arguments import TINY
+from lisa.environment import cpu_units, examine
 from lisa.precision import Products, agree_on_precision, measure_products, precision_for, resolve_precision
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -78,6 +81,17 @@ def test_a_resumed_run_keeps_the_precision_that_it_began_with(tmp_path, capsys):
     assert said.count("the run began with it, --precision auto would choose") == 1  # one of both is chosen here too
     flags.write_text("{damaged")  # prepare_run_dir tells of it
     assert resolve_precision(args).precision in ("fp32", "bf16_mixed")
+
+
+def test_the_doctor_and_the_benchmarks_tell_how_this_processor_multiplies():
+    found = examine()
+    assert re.search(
+        r"multiplies bf16 \d+\.\d times as (fast|slow) as fp32: --precision auto is \w", found["precision"]
+    )
+    units = ", ".join(cpu_units())
+    assert units
+    assert units in found["devices"][-1]["description"]
+    assert torch.cuda.is_available() or units in environment()["device"]
 
 
 def test_the_measurement_is_short():
