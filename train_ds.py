@@ -46,6 +46,7 @@ def one_run(argv: list[str]) -> dict:
     keep_freed_memory()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from eval.readable import check_readable
+    from lisa.precision import resolve_precision
     from lisa.processes import is_first
     from lisa.run_dir import check_run_dir, check_writable
     from lisa.run_lock import run_lock
@@ -57,6 +58,7 @@ def one_run(argv: list[str]) -> dict:
     print(args.summary(), flush=True)
     check_writable(args.run_dir)
     with run_lock(args.run_dir):
+        args = args if args.eval_only else resolve_precision(args)
         check_run_dir(args)
         data = open_data(args)
         for validation_set in data[1]:
@@ -244,6 +246,8 @@ def validate(args: TrainArgs, predictor: Predictor, validation_sets: list[Valida
     if not results:
         return {}
     report = make_report(predictor.name, results)
+    if not args.eval_only:
+        report["precision"] = args.precision
     write_report(report, args.run_dir / "report.json")
     print_report(report)
     prediction_sheet(rows, args.run_dir / "predictions.png")

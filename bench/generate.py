@@ -1,7 +1,8 @@
 """What a KV cache and a shared picture are worth: `python bench/generate.py [--config medium] [--out generate.json]`.
 
 generate_32: an answer of 32 tokens, a: recomputed from scratch for every token, vision tower and all logits included,
-b: with the cache. batch8_one_image, batch8_eight_images: 8 questions, a: one by one, b: in one call. All without SAM.
+b: with the cache, both without SAM. first_answer_32: the same with SAM's encoder (a: the package's) and the mask.
+batch8_one_image, batch8_eight_images: 8 questions, a: one by one, b: in one call, without SAM.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from lisa.allocator import keep_freed_memory
 from lisa.conversation import Conversation
 from lisa.decoding import decode, prefill
 from lisa.generation import Predictor, masks_at_original_size
+from sam_bridge.attention import use_fast_attention, use_package_attention
 
 TOKENS = 32
 """Length of every answer."""
@@ -51,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     one_by_one: Asked = [(images[:1], [[question]]) for question in asked]
     rows = [
         _generate_row(predictor, flags),
+        _first_answer_row(predictor, flags),
         _batch_row("batch8_one_image", predictor, one_by_one, [(images[:1], [asked])], flags),
     ]
     one_by_one = [([image], [[question]]) for image, question in zip(images, asked, strict=True)]
@@ -133,13 +136,36 @@ def _generate_row(predictor: Predictor, flags: PairFlags) -> dict:
     )
 
 
+def _first_answer_row(predictor: Predictor, flags: PairFlags) -> dict:
+    """From a picture and a question to 32 tokens and a mask, nothing kept from before."""
+    (image,), (question,) = pictures(1), questions(1, answered=False)
+    encoder = predictor.model.sam.image_encoder
+    states = _state_after(predictor, image, from_scratch(predictor, image, question)[1])
+
+    def reference() -> Tensor:
+        use_package_attention(encoder)
+        try:
+            from_scratch(predictor, image, question)
+            return _mask(predictor, image, states)
+        finally:
+            use_fast_attention(encoder)
+
+    def ours() -> Tensor:
+        return _mask(predictor, image, with_cache(predictor, [image], [[question]])[1])
+
+    difference = relative_difference(ours(), reference())
+    require_same("first_answer_32", difference, flags)
+    return make_row("first_answer_32", measure_pairs(reference, ours, flags.pairs), difference)
+
+
 @torch.inference_mode()
-def _mask(predictor: Predictor, image: np.ndarray, states: Tensor) -> None:
+def _mask(predictor: Predictor, image: np.ndarray, states: Tensor) -> Tensor:
     """From a [SEG] state to its mask: SAM's image encoder, the decoder, the picture's own size."""
     model = predictor.model
     batch = predictor.processor([image], [[]]).to(model.device)
     output = model.masks_from_states(states, torch.zeros(1, dtype=torch.int64, device=model.device), batch.sam_pixels)
     masks_at_original_size(output, batch.sizes, model.config.sam["image_size"])
+    return output.low_res
 
 
 def _batch_row(name: str, predictor: Predictor, one_by_one: Asked, together: Asked, flags: PairFlags) -> dict:

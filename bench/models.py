@@ -79,12 +79,17 @@ SHAPES = {
 
 
 def build(
-    config: str, image_tokens: int = 256, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    config: str,
+    image_tokens: int = 256,
+    sam_pixels: int = 0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[LisaModel, LisaProcessor]:
     """A model with the random weights of seed 0, and its processor; "tiny" is the preset, with 64 image tokens.
 
-    image_tokens: how many the language model reads for an image, a square number; not for "tiny". The weights are made
-    on the device and in the type that they have there: the 7 billion of lisa7b need no copy in fp32.
+    image_tokens: how many the language model reads for an image, a square number; not for "tiny".
+    sam_pixels: side of SAM's square, instead of the config's own. The weights are made on the device and in the type
+    that they have there: the 7 billion of lisa7b need no copy in fp32.
     """
     torch.manual_seed(0)
     template = "plain" if config == "tiny" else "llava_v1"
@@ -98,6 +103,8 @@ def build(
         lisa_config = _config(SHAPES[config], side, tokenizer)
     else:
         raise ValueError(f"--config {config!r}: there is no such model; choose from tiny, {', '.join(SHAPES)}")
+    if sam_pixels:
+        lisa_config.sam = lisa_config.sam | {"image_size": sam_pixels}
     with torch.device(device), _default_dtype(dtype):
         model = LisaModel(lisa_config).eval()
     model.sam.restore_constants()

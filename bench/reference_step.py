@@ -1,7 +1,8 @@
 """A training step the way the reference computes it, out of our own parts.
 
 The vision tower runs once per conversation and through all of its layers, every conversation is a row of its own,
-logits and prompts are computed at every token, SAM encodes and decodes image by image, and activations are recomputed.
+logits and prompts are computed at every token, and SAM encodes and decodes image by image. Memory settings (activations
+that are recomputed, malloc's) are those of the other side.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from lisa.plan import Plan
 from lisa.processing import Batch
 from lisa.seg import seg_positions
 from lisa.tokenization import IGNORE_INDEX
-from lisa.trainable import recompute_activations
 from sam_bridge import Embeddings, decode_masks, encode_images
 from sam_bridge.attention import use_fast_attention, use_package_attention
 
@@ -66,9 +66,5 @@ def _masks(model: LisaModel, batch: Batch, prompts: Tensor, plan: Plan) -> MaskO
 
 
 def compute_as_the_reference(model: LisaModel, on: bool) -> None:
-    """Recompute activations and let SAM's encoder be the package's, or neither."""
-    recompute_activations(model.vlm, on)
-    if on:
-        use_package_attention(model.sam.image_encoder)
-    else:
-        use_fast_attention(model.sam.image_encoder)
+    """Let SAM's encoder be the package's, or ours."""
+    (use_package_attention if on else use_fast_attention)(model.sam.image_encoder)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from lisa.environment import cpu_units
+
 
 def environment() -> dict[str, str]:
-    """{"device", "commit"}: the processor, or the GPU where there is one, and the code."""
+    """{"device", "commit"}: the processor with its units, or the GPU where there is one, and the code."""
     import torch
 
     from eval.report import code_commit
@@ -23,4 +25,5 @@ def _processor() -> str:
         if info.exists()
         else []
     )
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
+    name = f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
+    return f"{name} ({', '.join(cpu_units())})"

@@ -3,7 +3,9 @@
 `packed_c3_t256`: 3 conversations per picture and 256 image tokens, packed against one row for each conversation, on
 vision tower, language model and mask decoder, forward and backward. `whole_step_*`: SAM, losses and optimiser too,
 against the reference's way (`bench.reference_step`). `mfu_train_step`: share of the measured matmul rate. Weights are
-random, LoRA, embeddings, text_hidden_fcs and mask decoder learn, as in the reference.
+random; what learns is what learns in the reference. Dropout, clipping and the recomputing of activations are as the
+flags of train_ds.py have them by default, on both sides; results are compared without dropout, and nothing is
+recomputed in `mfu_train_step`.
 """
 
 from __future__ import annotations
@@ -44,7 +46,15 @@ AUXILIARY = ("dense", "iou", "ground", "look")
 """Loss terms of the tiny preset that the reference does not have."""
 
 PACKED = {f"packed_c{c}_t{t}": (c, t) for t in (256, 576) for c in (1, 3, 8)}
-WHOLE = ("whole_step_c3_t256", "whole_step_c3_t256_sam_cached", "whole_step_c3_t256_bf16")
+WHOLE = (
+    "whole_step_c3_t256",
+    "whole_step_c3_t256_sam_cached",
+    "whole_step_c3_t256_bf16",
+    "whole_step_c3_t256_1024px",
+    "whole_step_c3_t256_1024px_bf16",
+)
+"""..._1024px: SAM at its own size, whatever the config's."""
+DEFAULTS = TrainArgs(trainable=LEARNS)
 MFU = "mfu_train_step"
 PRODUCT, PRODUCTS = {"cpu": 2048, "cuda": 8192}, 5
 """Side of the square matrices whose products measure the machine, and how many of them."""
@@ -80,9 +90,9 @@ class Given:
 class Case:
     """A model, and one batch about `images` pictures with `conversations` each, packed and not."""
 
-    def __init__(self, flags: Flags, image_tokens: int, conversations: int) -> None:
+    def __init__(self, flags: Flags, image_tokens: int, conversations: int, sam_pixels: int = 0) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model, processor = _learner(flags.config, image_tokens)
+        self.model, processor = _learner(flags.config, image_tokens, sam_pixels)
         self.images = flags.images
         self.packed, self.unpacked = (_batch(processor, flags.images, conversations, packing) for packing in (1, 0))
         self.packed, self.unpacked = self.packed.to(self.device), self.unpacked.to(self.device)
@@ -96,7 +106,7 @@ class Case:
         return other
 
     def side(self, terms: Callable[[], dict[str, Tensor]], *, reference: bool = False, steps: bool = False) -> Side:
-        """Forward and backward; with `steps` AdamW too, at rate 0, so that the weights stay as they are."""
+        """Forward and backward; with `steps` clipping and AdamW too, at rate 0: the weights stay as they are."""
         optimizer = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0, fused=True)
 
         def prepare() -> None:
@@ -107,14 +117,16 @@ class Case:
             loss = terms()["loss"]
             loss.backward()
             if steps:
+                torch.nn.utils.clip_grad_norm_(self.parameters, DEFAULTS.clip)
                 optimizer.step()
             return loss
 
         return Side(prepare=prepare, run=run)
 
     def results(self, side: Side) -> list[Tensor]:
-        """The loss, then its gradients; 0 where it does not reach."""
-        loss = side().detach()
+        """The loss without dropout, then its gradients; 0 where it does not reach."""
+        with _without_dropout(self.model):
+            loss = side().detach()
         return [loss, *(torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.parameters)]
 
 
@@ -149,7 +161,7 @@ def packed_row(name: str, flags: Flags) -> dict:
 
 def whole_row(name: str, flags: Flags) -> dict:
     """The reference's way in fp32 against ours."""
-    theirs = Case(flags, 256, 3)
+    theirs = Case(flags, 256, 3, 1024 if "1024px" in name else 0)
     ours = theirs.in_bf16() if name.endswith("bf16") else theirs
     theirs.model.config.mask_loss_size = ours.model.config.mask_loss_size = "original"
     a = theirs.side(partial(reference_terms, theirs.model, theirs.unpacked), reference=True, steps=True)
@@ -165,6 +177,7 @@ def mfu_row(name: str, flags: Flags) -> dict:
     case = Case(flags, 256, 3)
     case.model.config.mask_loss_size = "original"
     side = case.side(partial(case.model, case.packed), steps=True)
+    case.model.vlm.activation_checkpointing_disable()
     side()
     profile = Profile(case.device)
     side.prepare()
@@ -175,6 +188,7 @@ def mfu_row(name: str, flags: Flags) -> dict:
     square = torch.randn(side_length, side_length, device=case.device).to(case.model.dtype)
     product = Side(run=lambda: [square @ square for _ in range(PRODUCTS)])
     figures = alternate(product, side, flags.pairs, case.device)
+    recompute_activations(case.model.vlm, True)
     # How many times as long the step takes as products of as many FLOPs would.
     as_products = flops / (PRODUCTS * 2 * side_length**3)
     return {
@@ -209,14 +223,14 @@ def _row(name: str, flags: Flags, theirs: Case, ours: Case, a: Side, b: Side) ->
 
 
 @cache
-def _learner(config: str, image_tokens: int) -> tuple[LisaModel, LisaProcessor]:
+def _learner(config: str, image_tokens: int, sam_pixels: int = 0) -> tuple[LisaModel, LisaProcessor]:
     """Model and processor, with what learns in the reference."""
     on_gpu = torch.cuda.is_available()
     place = {"device": "cuda", "dtype": torch.bfloat16} if on_gpu else {}
-    model, processor = build(config, image_tokens, **place)
+    model, processor = build(config, image_tokens, sam_pixels, **place)
     if config == "tiny":
         model, processor = _tiny(processor, image_tokens)
-    choose_trainable(model, processor, TrainArgs(trainable=LEARNS, lora_dropout=0.0, gradient_checkpointing=False))
+    choose_trainable(model, processor, DEFAULTS)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at the start: nothing would reach lora_A
             torch.nn.init.normal_(parameter, std=0.02)
@@ -224,6 +238,20 @@ def _learner(config: str, image_tokens: int) -> tuple[LisaModel, LisaProcessor]:
         model.to("cuda", torch.bfloat16)  # adapters, and the preset
     train_mode(model)
     return model, processor
+
+
+@contextlib.contextmanager
+def _without_dropout(model: LisaModel) -> Iterator[None]:
+    """Inside, both sides compute the same."""
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    rates = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = 0.0
+    try:
+        yield
+    finally:
+        for layer, rate in zip(layers, rates, strict=True):
+            layer.p = rate
 
 
 def _tiny(processor: LisaProcessor, image_tokens: int) -> tuple[LisaModel, LisaProcessor]:

@@ -156,8 +156,8 @@ class TrainArgs:
     """Average the losses over all masks (words, for the answers' cross entropy) of an optimiser step, over its micro-batches and processes, or within each micro-batch, as the reference does."""
     max_skipped_steps: int = 10
     """A step whose gradient is not finite is left out; stop after so many in a row."""
-    precision: Literal["fp32", "bf16", "fp16", "bf16_mixed"] = "bf16"
-    """fp32; weights in bf16 or fp16; or bf16_mixed: fp32 weights, bf16 products."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "bf16_mixed"] = "auto"
+    """fp32; weights in bf16 or fp16; bf16_mixed: fp32 weights, bf16 products; or auto: where this device multiplies bf16 faster than fp32, which is measured, bf16 (bf16_mixed with --optimizer muon), else fp32."""
     zero_stage: Literal[0, 1, 2] = 2
     """DeepSpeed ZeRO stage."""
     packing: bool = True
@@ -301,7 +301,6 @@ TINY = TrainArgs(
     lr=3e-3,
     muon_lr=0.015,
     warmup_steps=40,
-    precision="bf16_mixed",
     zero_stage=0,
     save_dtype="fp16",
 )

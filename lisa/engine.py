@@ -14,12 +14,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from lisa.arguments import TrainArgs
 from lisa.optimizer import build_optimizer, skip_not_finite
+from lisa.precision import AUTO
 from lisa.reduction import OrderedReduction
 from lisa.run_stop import end_with
 
 
 def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
     """LISA's DeepSpeed settings: ZeRO stage, precision, accumulation, clipping, warm-up and linear decay in `steps`."""
+    assert args.precision != AUTO, "lisa.precision.agree_on_precision comes first"
     peaks = [args.muon_lr, args.lr] if args.optimizer == "muon" else [args.lr]
     return {
         "train_micro_batch_size_per_gpu": args.batch_size,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -21,6 +23,7 @@ def examine() -> dict:
         "system": f"{platform.system()} {platform.machine()}",
         "packages": packages,
         "devices": devices(),
+        "precision": precision(),
         "models": kept_models(),
         "missing": [name for name, package in packages.get("core", {}).items() if not package["fits"]],
     }
@@ -61,8 +64,36 @@ def devices() -> list[dict[str, str]]:
         found.append({"name": f"cuda:{index}", "description": f"{properties.name}, {memory}"})
     if torch.backends.mps.is_available():
         found.append({"name": "mps", "description": "Apple GPU"})
-    found.append({"name": "cpu", "description": f"{torch.get_num_threads()} threads"})
+    found.append({"name": "cpu", "description": f"{torch.get_num_threads()} threads, {', '.join(cpu_units())}"})
     return found
+
+
+UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "sve", "i8mm", "bf16")
+"""What processors multiply with, as Linux names it."""
+
+
+def cpu_units() -> list[str]:
+    """Those that this processor has, and how they are bounded; only what torch uses where Linux tells nothing."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    found = [unit for unit in UNITS if unit in flags] or [torch.backends.cpu.get_cpu_capability().lower()]
+    bound = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return [*found, f"ONEDNN_MAX_CPU_ISA={bound}"] if bound else found
+
+
+def precision() -> str:
+    """How this device multiplies, and so what `train_ds.py --precision auto` takes; "" without torch."""
+    try:
+        import torch
+    except ImportError:  # told among the missing packages
+        return ""
+    from lisa.precision import measure_products, precision_for
+
+    products = measure_products("cuda" if torch.cuda.is_available() else "cpu")
+    return f"{products}: --precision auto is {precision_for(products, 'adamw')}"
 
 
 def kept_models() -> list[str]:

@@ -15,6 +15,7 @@ from lisa.disk_space import check_disk_space
 from lisa.engine import SampleStream, micro_batches, start_engine
 from lisa.modeling import LisaModel
 from lisa.normalization import mean_over_ranks, shares_of_step
+from lisa.precision import agree_on_precision
 from lisa.processes import join_processes
 from lisa.processing import Batch
 from lisa.profile_table import StepProfiler
@@ -51,10 +52,11 @@ class Trainer:
         collate: Callable,
         signals: StopSignals | None = None,
     ) -> None:
-        self.args, self.model, self.signals = args, model, signals or StopSignals()
+        self.model, self.signals = model, signals or StopSignals()
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.ranks = Ranks(*join_processes())
         self.rank, self.world = self.ranks.rank, self.ranks.world
+        self.args = args = agree_on_precision(args)
         check_alike(self.ranks, args)
         check_disk_space(model, args)
         self.checkpoints = args.run_dir / "checkpoints"

@@ -1,10 +1,10 @@
 """The attention of SAM's image encoder, computed in pieces on a CPU and by one fused kernel on a GPU.
 
-The package builds the scores of all pairs at once, 0.8 GB for a picture of 1024 pixels in ViT-B, and passes over them
-six times. In pieces that stay in the processor's cache the same sums need no memory, and a third of the time where the
-allocator gives memory back; torch's own fused attention is no faster than that on a CPU, and is used on a GPU. Windows
-that reach over the picture's edge are filled up after the projection to queries, keys and values, not before it:
-nothing is multiplied with the zeros there.
+The package builds the scores of all pairs at once, 0.8 GB for an image of 1024 pixels in ViT-B, and passes over them
+six times. In pieces that stay in the processor's cache the same sums need no memory. Positions are channels of queries
+and keys there, which is a fifth more products at 1024 pixels and pays all the same (docs/speed.md). Windows that reach
+over the image's edge are filled up after the projection to queries, keys and values, not before it: nothing is
+multiplied with the zeros there.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FastAttention(Attention):
     """`segment_anything`'s attention with relative positions: (B, H, W, C) -> (B, H, W, C)."""
 
     def forward(self, x: Tensor, window: int = 0) -> Tensor:
-        """Over the whole picture, or in windows of `window` patches."""
+        """Over the whole image, or in windows of `window` patches."""
         inputs = self.qkv(x)
         if not window:
             return self.proj(self._read(inputs))

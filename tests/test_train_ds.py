@@ -61,6 +61,7 @@ def finished(world, tmp_path_factory):
 def test_a_run_leaves_a_report_a_picture_and_a_model(finished):
     report, run = finished
     assert json.loads((run / "report.json").read_text()) == report
+    assert report["precision"] == json.loads((run / "flags.json").read_text())["precision"] == "fp32"
     rows = {(row["data"], row["mode"]) for row in report["results"]}
     modes = ("teacher_forced", "generated")
     assert rows == {(data, mode) for data in ("refcoco|unc|val", "ReasonSeg|val") for mode in modes}

@@ -11,7 +11,6 @@ import sysconfig
 import urllib.request
 import venv
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +49,10 @@ def wheel(tmp_path_factory):
 def installed(wheel, tmp_path_factory):
     """bin/ of an environment that has the wheel, and sees the dependencies but not the checkout."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
-    assert find_spec("ensurepip"), "Python lacks ensurepip, which makes the environment: apt-get install python3-venv"
-    venv.create(folder, symlinks=True, with_pip=True)
-    install = [folder / "bin" / "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir", wheel]
+    venv.create(folder, symlinks=True, with_pip=False)  # Debian's Python cannot bring pip without python3-venv
+    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` says where it is
+    assert uv, "uv is not on PATH: run the tests by `python3 run.py pytest`"
+    install = [uv, "pip", "install", "--quiet", "--no-index", "--no-deps", "--python", folder / "bin" / "python", wheel]
     subprocess.run(install, check=True)
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     # A path in a .pth file is only added: the .pth of the checkout, which lies there, is not read.

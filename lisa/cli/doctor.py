@@ -40,5 +40,7 @@ def _show(found: dict) -> None:
     print("devices")
     for device in found["devices"]:
         print(f"  {device['name']:28}{device['description']}")
+    if found["precision"]:
+        print(f"training: {found['precision']}")
     print(f"models that come with it: {', '.join(found['models']) or 'none'}")
     print(f"missing: {', '.join(found['missing'])}" if found["missing"] else "nothing that every use needs is missing")

@@ -12,7 +12,7 @@ from bench.pairs import make_row, require_same
 @pytest.mark.parametrize(
     ("benchmark", "names"),
     [
-        (generate, ["generate_32", "batch8_one_image", "batch8_eight_images"]),
+        (generate, ["generate_32", "first_answer_32", "batch8_one_image", "batch8_eight_images"]),
         (evaluate, ["evaluate_8"]),
         (sam, ["sam_encoder", "mask_decoder"]),
     ],

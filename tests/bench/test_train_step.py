@@ -13,7 +13,7 @@ from bench.measure import Side, alternate, relative_difference
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("bench") / "train_step.json"
-    names = ["packed_c3_t256", *train_step.WHOLE, train_step.MFU]
+    names = ["packed_c3_t256", *train_step.WHOLE[:-1], train_step.MFU]  # the last one is two others at once
     result = train_step.main(["--config", "tiny", "--pairs", "1", "--images", "1", "--out", str(out), "--rows", *names])
     assert json.loads(out.read_text()) == result
     assert [row["name"] for row in result["rows"]] == names

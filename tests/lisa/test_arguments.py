@@ -54,7 +54,7 @@ def test_a_pretrained_model_is_trained_with_the_references_defaults():
         "lr": 3e-4,
         "beta1": 0.9,
         "beta2": 0.95,
-        "precision": "bf16",
+        "precision": "auto",
         "zero_stage": 2,
         "exp_name": "lisa",
         "dataset_dir": Path("dataset"),
