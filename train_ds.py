@@ -82,7 +82,6 @@ def train_together(
         train(args, model, processor, mixture, validation_sets, signals)
     if not is_first():
         return {}
-    tell_text_notes(args)
     from lisa import load
 
     trained = load(args.run_dir / "model")
@@ -95,8 +94,10 @@ def train_together(
 def validate_only(args: TrainArgs, mixture: Mixture, validation_sets: list[ValidationSet]) -> dict:
     """Score the model of --version as it is."""
     from lisa import Predictor
+    from lisa.checkpoint import pick_device
 
     model, processor = make_model(args, mixture)
+    model.to(pick_device("auto"))
     validation_sets = readable_texts(args, processor, mixture, validation_sets)
     report = validate(args, Predictor(model, processor, name=args.version), validation_sets)
     tell_text_notes(args)

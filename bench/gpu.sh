@@ -38,9 +38,9 @@ else
     nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >>"$out/summary.txt"
     config=lisa7b pairs=3 precision=bf16 rows="whole_step_c3_t256 whole_step_c3_t256_sam_cached packed_c3_t256 packed_c8_t576 mfu_train_step"
     main=(--workers 8 --log_base_dir "$out/runs" ${LISA_GPU_SH_FLAGS:-})
-    tests=()
+    tests=(tests/lisa tests/sam_bridge tests/backbones)
 fi
-step tests 150 python3 -m pytest -m gpu --device "$device" -n 4 -q "${tests[@]}"
+step tests 150 python3 -m pytest -m gpu --device "$device" -n 8 --maxprocesses 8 -q "${tests[@]}"
 step main_job 270 python3 train_ds.py --overwrite --exp_name gpu "${main[@]}"
 step train_step 120 python3 bench/train_step.py --config $config --pairs $pairs --rows $rows --out "$out/train_step.json"
 for bench in generate evaluate sam; do

@@ -38,7 +38,7 @@ from lisa.arguments import TrainArgs
 from lisa.modeling import LisaModel
 from lisa.processing import Batch, LisaProcessor
 from lisa.profiling import Profile
-from lisa.trainable import choose_trainable, train_mode
+from lisa.trainable import choose_trainable, recompute_activations, train_mode
 from sam_bridge import Embeddings, encode_images
 
 LEARNS = "lora,embeddings,text_hidden_fcs,mask_decoder"
@@ -177,7 +177,7 @@ def mfu_row(name: str, flags: Flags) -> dict:
     case = Case(flags, 256, 3)
     case.model.config.mask_loss_size = "original"
     side = case.side(partial(case.model, case.packed), steps=True)
-    case.model.vlm.activation_checkpointing_disable()
+    recompute_activations(case.model.vlm, False)
     side()
     profile = Profile(case.device)
     side.prepare()

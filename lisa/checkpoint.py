@@ -36,7 +36,7 @@ def load(
     quantize: keep the language model's large matrices in 8 or 4 bits, by bitsandbytes.
     """
     folder = find_model(model)
-    device = _pick_device(device)
+    device = pick_device(device)
     wanted = torch.float32 if device == "cpu" else torch.bfloat16
     if dtype != "auto":
         wanted = dtype_of(dtype)
@@ -133,7 +133,7 @@ def find_model(model: str | Path) -> Path:
     return folder
 
 
-def _pick_device(device: str) -> str:
+def pick_device(device: str) -> str:
     """ "auto" or a device that is here; ValueError else."""
     if device == "auto":
         if torch.cuda.is_available():

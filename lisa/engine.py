@@ -60,6 +60,10 @@ def start_engine(model: nn.Module, args: TrainArgs, steps: int) -> Any:
     optimizer = build_optimizer(model, args.optimizer, args.lr, (args.beta1, args.beta2), args.weight_decay)
     if not args.zero_stage and args.precision in ("fp32", "bf16_mixed"):
         skip_not_finite(optimizer)  # DeepSpeed's own optimisers do so themselves
+    if args.precision == "bf16_mixed" and "forward" not in vars(model):
+        # Inside of the model: DeepSpeed switches off, on a GPU, an autocast that is opened around its engine.
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model.forward = torch.autocast(device, torch.bfloat16)(model.forward)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(args, steps))
     if args.zero_stage:
         OrderedReduction(engine.optimizer)

@@ -75,6 +75,8 @@ def together(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]:
         yield
         if world > 1 and not _started_by_another:
             dist.barrier()
+        elif not launched:
+            end_group()
     elif torch.cuda.is_available() and count > torch.cuda.device_count():
         raise ValueError(
             f"--processes is {count}, but there are {torch.cuda.device_count()} GPUs; each process needs its own"
@@ -178,10 +180,13 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _make_group(store: dist.Store, rank: int, count: int) -> None:
-    """Join those who meet in a store of ours; where a launcher made the group, DeepSpeed does it."""
+    """Join those who meet in a store; each takes its GPU before anything else touches one."""
+    gpu = None
     if torch.cuda.is_available():
-        torch.cuda.set_device(rank)
-    dist.init_process_group(_backend(), store=store, rank=rank, world_size=count, timeout=PATIENCE)
+        gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
+        torch.cuda.set_device(gpu)
+    # Without the device, NCCL guesses it from the rank, which is wrong on the second node.
+    dist.init_process_group(_backend(), store=store, rank=rank, world_size=count, timeout=PATIENCE, device_id=gpu)
 
 
 def join_processes() -> tuple[int, int]:
@@ -213,8 +218,7 @@ def _meet_at_launcher(rank: int, world: int) -> None:
         ) from None
     store.set_timeout(PATIENCE)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    prefixed = dist.PrefixStore(f"lisa/attempt_{attempt}", store)
-    dist.init_process_group(_backend(), store=prefixed, rank=rank, world_size=world, timeout=PATIENCE)
+    _make_group(dist.PrefixStore(f"lisa/attempt_{attempt}", store), rank, world)
 
 
 def _part() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,8 +177,7 @@ class Trainer:
         torch.manual_seed(hash((self.args.seed, self.step, self.rank)) % 2**63)
         totals: dict[str, Tensor] = {}
         for batch, shares in self._micro_batches():
-            with _autocast(self.args.precision, self.engine.device):
-                terms = self.engine(batch, stage, shares)
+            terms = self.engine(batch, stage, shares)
             with part("losses and masks, backward"):
                 self.engine.backward(terms["loss"])
             with part("optimiser"):
@@ -225,9 +223,3 @@ class Trainer:
                 f"the loss was not finite at step {self.broken_at.item():.0f}; lower --lr{or_fp32}, then --resume "
                 "continues from the last checkpoint"
             )
-
-
-def _autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
-    if precision == "bf16_mixed":
-        return torch.autocast(torch.device(device).type, torch.bfloat16)
-    return contextlib.nullcontext()

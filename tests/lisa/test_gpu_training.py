@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_model import ask, picture, small_lisa
-from test_trainer import ALL_LOSSES, lines, train, weights
+from test_trainer import ALL_LOSSES, PRODUCTS, dtypes_of_products, lines, train, weights
 
 from lisa import load
 from lisa.checkpoint import save
@@ -53,3 +53,8 @@ def test_a_resumed_run_ends_where_the_unbroken_one_ends(device, tmp_path, precis
     for name, tensor in resumed.items():
         # Sums on a GPU come in any order.
         torch.testing.assert_close(tensor, whole[name], rtol=2e-2, atol=2e-3, msg=name)
+
+
+@pytest.mark.parametrize("precision", PRODUCTS)
+def test_products_have_the_precision_of_the_flag_on_a_gpu(device, tmp_path, precision):
+    assert dtypes_of_products(tmp_path, precision, optimizer="adamw") == {PRODUCTS[precision]}

@@ -239,3 +239,27 @@ def test_a_line_that_was_cut_off_by_a_kill_does_not_stop_a_resumed_run(tmp_path)
     RunLog(tmp_path, 1).write(2, "answers", {"loss": 0.25})
     log = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [1, 2]
+
+
+def dtypes_of_products(folder, precision, **changes) -> set[torch.dtype]:
+    """What the linear layers of the language model give in a training step."""
+    seen: set[torch.dtype] = set()
+
+    def look(module, _, output):
+        if isinstance(module, torch.nn.Linear) and module.training and module.in_features == module.out_features:
+            seen.add(output.dtype)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    try:
+        train(folder, 1, vision_steps=0, grounding_steps=0, precision=precision, **changes)
+    finally:
+        hook.remove()
+    return seen
+
+
+PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16_mixed": torch.bfloat16}
+
+
+@pytest.mark.parametrize("precision", PRODUCTS)
+def test_products_have_the_precision_of_the_flag(tmp_path, precision):
+    assert dtypes_of_products(tmp_path, precision, optimizer="adamw") == {PRODUCTS[precision]}
