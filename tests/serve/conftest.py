@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from clients import client_of
 
 torch.set_num_threads(1)
 
@@ -47,10 +48,3 @@ def client(predictor):
     service = InferenceService(predictor)
     yield client_of(build_app(service))
     service.close()
-
-
-def client_of(app):
-    """A client that calls an application by the name that a browser on this machine uses."""
-    from fastapi.testclient import TestClient
-
-    return TestClient(app, base_url="http://127.0.0.1:7860", raise_server_exceptions=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import schemathesis
+from clients import client_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -51,8 +52,6 @@ def app(predictor):
 @pytest.fixture(scope="module")
 def session(app, example):
     """A session in which something was asked, so that there is a mask to correct."""
-    from conftest import client_of
-
     client = client_of(app)
     opened = client.post("/api/v1/sessions", files={"image": ("x.jpg", example)}).json()["session"]
     client.post(f"/api/v1/sessions/{opened}/turns", json={"question": "Please segment the boats in this image."})
