@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -72,8 +73,11 @@ def together(count: int, main: Main, argv: Sequence[str]) -> Iterator[None]:
         raise ValueError(f"--processes is {count}, but a launcher started {world}; leave --processes out")
     if launched or count == 1:
         join_processes()
+        meets = world > 1 and not _started_by_another
+        if meets:
+            dist.barrier()  # the first one has prepared data and folder
         yield
-        if world > 1 and not _started_by_another:
+        if meets:
             dist.barrier()
         elif not launched:
             end_group()
@@ -209,16 +213,20 @@ def _meet_at_launcher(rank: int, world: int) -> None:
     """Join the group of a launcher's processes, as torch does, but without waiting for hours for one that died."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun holds the store itself
-    try:
-        store = dist.TCPStore(host, port, world, rank == 0 and not of_agent, MEETING)
-    except dist.DistError as error:
-        raise ChildProcessError(
-            f"the {world} processes of the run did not all come to {host}:{port} within {MEETING}: see what the "
-            f"others tell ({str(error).splitlines()[0]})"
-        ) from None
-    store.set_timeout(PATIENCE)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    alone = threading.Timer(MEETING.total_seconds(), _give_up, [world, f"{host}:{port}"])
+    alone.daemon = True
+    alone.start()
+    store = dist.TCPStore(host, port, world, rank == 0 and not of_agent, PATIENCE)
     _make_group(dist.PrefixStore(f"lisa/attempt_{attempt}", store), rank, world)
+    alone.cancel()
+
+
+def _give_up(world: int, place: str) -> None:
+    """No call of torch that waits for others can be interrupted."""
+    sentence = f"error: the {world} processes of the run did not all come to {place} within {MEETING}: "
+    os.write(2, f"{sentence}one of them ended before; see what it told\n".encode())
+    os._exit(2)
 
 
 def _part() -> None:

@@ -25,12 +25,13 @@ PATIENCE = 10.0
 class Ranks:
     """Rank and number of the processes, and answers that are the same in all of them.
 
-    A group of its own on the CPU: to ask it does not make anyone wait for a GPU.
+    On the CPU, where the others are on GPUs in a group of its own: to ask does not make anyone wait for a GPU.
     """
 
     def __init__(self, rank: int, world: int) -> None:
         self.rank, self.world = rank, world
-        self.group = dist.new_group(backend="gloo") if world > 1 else None
+        own = world > 1 and dist.get_backend() != "gloo"
+        self.group = dist.new_group(backend="gloo") if own else None
 
     def any(self, here: bool) -> bool:
         """Whether it is so in any process."""

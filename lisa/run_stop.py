@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -75,6 +76,13 @@ def end_with(loader: int, worker: int = 0) -> None:
     A terminal or a scheduler may send its signal to all, and the data is needed until the step is done.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    tell = sys.excepthook
+
+    def tell_unless_alone(kind: type, error: BaseException, trace: object) -> None:
+        if not issubclass(kind, ConnectionError):  # the process that it serves was killed while it took data
+            tell(kind, error, trace)
+
+    sys.excepthook = tell_unless_alone
 
     def wait() -> None:
         while signal.sigwaitinfo(SIGNALS).si_pid != loader:
