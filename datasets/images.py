@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,19 @@ def read_label_map(path: Path) -> np.ndarray:
 
 def read_header(path: Path, data: bytes | None = None) -> Header:
     """Size, orientation and mode of a picture; no pixel of a JPEG is decoded."""
+    if data is not None or not path.is_file():
+        return _header(path, data)
+    state = path.stat()
+    return _known_header(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _known_header(path: Path, size: int, changed: int) -> Header:
+    """The header of a file of this size and time of change: a PNG is decoded for it, so not for each of its masks."""
+    return _header(path)
+
+
+def _header(path: Path, data: bytes | None = None) -> Header:
     image, orientation = _open(path, data, decode=False)
     width, height = image.size
     size = (width, height) if orientation in _TRANSPOSING else (height, width)
