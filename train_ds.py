@@ -186,7 +186,7 @@ def train(
     processor: LisaProcessor,
     mixture: Mixture,
     validation_sets: list[ValidationSet],
-    signals: StopSignals,
+    signals: StopSignals | None = None,
 ) -> None:
     """All stages, then the model's folder; validates between epochs when asked."""
     from datasets.collate import collate

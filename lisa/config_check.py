@@ -66,6 +66,10 @@ _RULES: dict[str, Rule] = {
     "model_max_length": (lambda value: is_whole(value, 1) and value <= 1 << 24, "a whole number from 1 to 16777216"),
     "mask_loss_size": one_of("original", "low_res"),
     "click_decoder": SWITCH,
+    "heads": (
+        lambda value: value is None or (isinstance(value, list) and all(head in TERMS for head in value)),
+        "null, or a list of the loss terms that have a head",
+    ),
     "released": (_is_origin, "null, or an object that holds the released config"),
     "tie_word_embeddings": SWITCH,
     "architectures": (lambda value: value is None or isinstance(value, list), "a list"),

@@ -33,7 +33,7 @@ def progress_bar(*more: ProgressColumn) -> Progress:
 
 
 class LineProgress(Progress):
-    """Tasks whose progress is told in plain lines, as a log can hold them."""
+    """Tasks whose progress is told in plain lines, as a log can hold them, with the numbers of their fields."""
 
     def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
         super().__init__(*columns, **options)
@@ -64,7 +64,8 @@ class LineProgress(Progress):
         self._told[task_id] = (tenths, now)
         done = f"{task.completed:.0f}/{task.total:.0f}" if task.total else f"{task.completed:.0f}"
         left = "" if task.time_remaining is None else f", {duration(task.time_remaining)} left"
-        self.console.file.write(f"{task.description}: {done}{left}\n")
+        fields = "".join(f", {name} {value:.3f}" for name, value in task.fields.items())
+        self.console.file.write(f"{task.description}: {done}{fields}{left}\n")
         self.console.file.flush()
 
 

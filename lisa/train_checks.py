@@ -43,6 +43,8 @@ def _part_problems(args: TrainArgs) -> Iterator[str]:
             "--optimizer muon needs whole matrices in full precision: add --zero_stage 0 and "
             "--precision fp32 or bf16_mixed, or use --optimizer adamw"
         )
+    if args.precision == "fp16" and not _has_gpu():
+        yield "--precision fp16 needs a GPU: take bf16, fp32 or auto"
     if args.sam not in (*SAM_PRESETS, "auto") and not Path(args.sam).is_file():
         yield f"--sam {args.sam!r} is no size of SAM and no file; choose from auto, {', '.join(SAM_PRESETS)}"
     unknown = sorted(set(parts) - set(PARTS))
@@ -62,6 +64,12 @@ def _part_problems(args: TrainArgs) -> Iterator[str]:
         yield "--weight_decay would shrink the frozen rows beside --trainable new_tokens; set it to 0"
     if not (args.ce_loss_weight or args.bce_loss_weight or args.dice_loss_weight):
         yield "--ce_loss_weight, --bce_loss_weight and --dice_loss_weight are all 0: nothing would be learned"
+
+
+def _has_gpu() -> bool:
+    import torch  # only where a flag asks for it: the other checks are quick
+
+    return torch.cuda.is_available()
 
 
 def _stage_problems(args: TrainArgs) -> Iterator[str]:

@@ -46,11 +46,6 @@ class Limits:
     preview: int = 1600
     """Longest side of the image as the page shows it, pixels."""
 
-    def __post_init__(self) -> None:
-        small = [name for name, value in vars(self).items() if not value > 0 and name != "waiting"]
-        if small or self.waiting < 0:
-            raise ValueError(f"limits of the server are more than 0: {', '.join(small) or 'waiting'} is not")
-
     @property
     def upload_bytes(self) -> int:
         return self.upload_megabytes * 1_000_000

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
+from lisa.flag_ranges import number_problems, refuse
 from lisa.generation import Predictor
 from lisa.pointing import Click
 from lisa.questions import checked_question
@@ -35,6 +36,7 @@ class InferenceService:
     def __init__(self, predictor: Predictor, limits: Limits | None = None) -> None:
         self.predictor = predictor
         self.limits = limits or Limits()
+        refuse(number_problems(self.limits))
         self.sessions = SessionStore(self.limits)
         self.queue = RequestQueue(self.limits.waiting)
         self.large = RequestQueue(LARGE_WAITING, "large images")

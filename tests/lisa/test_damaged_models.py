@@ -7,10 +7,10 @@ import shutil
 import warnings
 from pathlib import Path
 
-import damages
+import model_damages
 import pytest
 import torch
-from damages import KEY, WEIGHTS
+from model_damages import KEY, WEIGHTS
 from safetensors.torch import load_file, save_file
 from small_model import ask, picture, small_lisa
 
@@ -39,9 +39,9 @@ def folder(good, tmp_path):
     return Path(shutil.copytree(good, tmp_path / "model"))
 
 
-@pytest.mark.parametrize("damage", damages.ALL)
+@pytest.mark.parametrize("damage", model_damages.ALL)
 def test_every_damage_is_told_in_a_sentence(folder, damage):
-    do, said = damages.ALL[damage]
+    do, said = model_damages.ALL[damage]
     do(folder)
     with pytest.raises((ValueError, FileNotFoundError), match=said) as error:
         load(folder, device="cpu")
@@ -82,7 +82,7 @@ ONE_OF_EACH = (
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("damage", ONE_OF_EACH)
 def test_every_door_tells_it(folder, door, damage):
-    do, said = damages.ALL[damage]
+    do, said = model_damages.ALL[damage]
     do(folder)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         DOORS[door](folder)
@@ -92,7 +92,7 @@ def test_every_door_tells_it(folder, door, damage):
 @pytest.mark.parametrize("door", ["lisa ask", "chat.py", "train_ds.py --version", "4 bits"])
 @pytest.mark.parametrize("damage", ["weights nan", "weights truncated", "weights lack one", "index leaves its folder"])
 def test_damaged_weights_are_told_where_weights_are_read(folder, door, damage):
-    do, said = damages.ALL[damage]
+    do, said = model_damages.ALL[damage]
     do(folder)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         DOORS[door](folder)
@@ -100,7 +100,7 @@ def test_damaged_weights_are_told_where_weights_are_read(folder, door, damage):
 
 @pytest.mark.parametrize("damage", ["weights truncated", "weights lack one", "weights missing", "config.json list"])
 def test_info_and_evaluation_look_at_the_folder_too(folder, damage, world):
-    do, said = damages.ALL[damage]
+    do, said = model_damages.ALL[damage]
     do(folder)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         command(["info", str(folder)])
@@ -108,25 +108,25 @@ def test_info_and_evaluation_look_at_the_folder_too(folder, damage, world):
         refcoco.main(["--model", str(folder), "--dataset_dir", str(world), "--out", str(folder.parent / "r.json")])
 
 
-@pytest.mark.parametrize("damage", [*damages.VALUES, "sam = nothing", "vlm_config = nothing"])
+@pytest.mark.parametrize("damage", [*model_damages.VALUES, "sam = nothing", "vlm_config = nothing"])
 def test_the_model_alone_tells_it(folder, damage):
-    do, said = damages.ALL[damage]
+    do, said = model_damages.ALL[damage]
     do(folder)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         LisaModel.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("damage", damages.READERS)
+@pytest.mark.parametrize("damage", model_damages.READERS)
 def test_the_processor_alone_tells_it(folder, damage):
-    do, said = damages.ALL[damage]
+    do, said = model_damages.ALL[damage]
     do(folder)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         LisaProcessor.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("damage", damages.HARMLESS)
+@pytest.mark.parametrize("damage", model_damages.HARMLESS)
 def test_what_changes_nothing_about_the_model_is_passed_over(folder, good, damage):
-    damages.HARMLESS[damage](folder)
+    model_damages.HARMLESS[damage](folder)
     loaded, stored = load(folder, device="cpu").model.state_dict(), load_file(good / WEIGHTS)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in stored.items())
 
@@ -141,7 +141,7 @@ def test_all_that_is_wrong_with_a_config_is_told_at_once(folder):
 
 
 def test_a_field_that_nobody_knows_is_told_and_not_read(folder):
-    damages.changed("config.json", "of_tomorrow", to=1)(folder)
+    model_damages.changed("config.json", "of_tomorrow", to=1)(folder)
     with pytest.warns(UserWarning, match="nothing is known about the field of_tomorrow"):
         load(folder, device="cpu")
 
@@ -173,7 +173,7 @@ def test_shards_of_our_format_are_read(folder, good):
 def test_weights_that_half_precision_cannot_hold_are_refused_with_the_way_out(tmp_path, dtype, most):
     model, processor = small_lisa()
     save(model, processor, tmp_path / "model")
-    damages.weights(key=lambda tensor: torch.full_like(tensor, 1e6))(tmp_path / "model")
+    model_damages.weights(key=lambda tensor: torch.full_like(tensor, 1e6))(tmp_path / "model")
     with torch.no_grad():
         model.text_hidden_fcs[0][2].bias.fill_(1e6)
     if most is None:
@@ -200,3 +200,9 @@ def test_a_model_that_is_not_finite_is_not_saved(tmp_path):
 def test_an_answer_from_the_checked_folder(folder):
     [[answer]] = load(folder, device="cpu").generate([picture(8, 8)], [[ask("Where is the red ball?")]], 2)
     assert answer.masks.shape[1:] == (8, 8)
+
+
+def test_every_field_of_a_config_has_a_rule(good):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # an unknown field is a warning
+        LisaConfig.from_pretrained(good)

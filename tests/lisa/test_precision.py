@@ -18,6 +18,7 @@ from bench.report import environment
 from lisa.arguments import TINY
 from lisa.environment import cpu_units, examine
 from lisa.precision import Products, agree_on_precision, measure_products, precision_for, resolve_precision
+from lisa.train_checks import flag_problems
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MEASURE = "from lisa.precision import measure_products as m; print(m('cpu').bf16_speed)"
@@ -40,7 +41,7 @@ def test_auto_is_what_flags_and_presets_begin_with():
 def test_bf16_is_taken_where_its_products_are_clearly_faster(speed, optimizer, precision):
     products = Products(device="cpu", bf16_speed=speed)
     assert precision_for(products, optimizer) == precision
-    replace(TINY, optimizer=optimizer, precision=precision).check()
+    assert flag_problems(replace(TINY, optimizer=optimizer, precision=precision)) == []
 
 
 def test_a_processor_without_units_for_bf16_is_found_to_multiply_it_slower():

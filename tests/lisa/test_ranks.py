@@ -23,13 +23,16 @@ def train_all(argv: list[str]) -> None:
     with together(count, train_all, argv):
         for stage in STAGES:
             own = folder / f"{stage}_{dist.get_rank()}"
+            own.mkdir()
             samples = 2 // count // micro_batches
-            trainer = run(own, zero_stage=stage, batch_size=samples, grad_accumulation_steps=micro_batches)
+            trainer = run(
+                folder / str(stage), zero_stage=stage, batch_size=samples, grad_accumulation_steps=micro_batches
+            )
             trainer.engine.destroy()
             state = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
             save_file(state, own / "weights.safetensors")
             if count > 1:
-                (own / "skipped.json").write_text(json.dumps(skip_one(own / "broken", stage)))
+                (own / "skipped.json").write_text(json.dumps(skip_one(folder / f"broken_{stage}", stage)))
 
 
 def skip_one(folder: Path, stage: int) -> dict:
@@ -56,7 +59,7 @@ def runs(tmp_path_factory):
         train_all([str(folder), str(count), str(micro_batches)])
         for stage in STAGES:
             own = folder / f"{stage}_0"
-            lines = (own / "run" / "metrics.jsonl").read_text().splitlines()
+            lines = (folder / str(stage) / "run" / "metrics.jsonl").read_text().splitlines()
             key = count, micro_batches, stage
             found[key] = load_file(own / "weights.safetensors"), list(map(json.loads, lines))
             for other in range(1, count):

@@ -109,7 +109,7 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(tmp_path):
     kept = sorted(path.name for path in trainer.checkpoints.iterdir())
     with torch.no_grad():
         trainer.model.sam.mask_decoder.iou_token.weight[0, 0] = float("nan")
-    with pytest.raises(ValueError, match=r"the weight sam.mask_decoder.iou_token.weight is not finite"):
+    with pytest.raises(ValueError, match=r"not finite .*sam.mask_decoder.iou_token.weight"):
         trainer._save()
     assert sorted(path.name for path in trainer.checkpoints.iterdir()) == kept
 

@@ -98,7 +98,9 @@ def test_an_answer_that_nobody_waits_for_ends_and_is_not_remembered(predictor, e
 
 
 def test_limits_are_more_than_nothing():
-    with pytest.raises(ValueError, match="body_seconds, clicks is not"):
-        Limits(clicks=0, body_seconds=float("nan"))
-    with pytest.raises(ValueError, match="waiting is not"):
-        Limits(waiting=-1)
+    from lisa.serve import InferenceService
+
+    with pytest.raises(ValueError, match=r"(?s)2 problems.*--body_seconds nan.*--clicks 0"):
+        InferenceService(None, Limits(clicks=0, body_seconds=float("nan")))
+    with pytest.raises(ValueError, match="--waiting -1"):
+        InferenceService(None, Limits(waiting=-1))
