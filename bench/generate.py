@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # our `datasets` comes before Hugging Face's
@@ -39,27 +40,46 @@ from sam_bridge.attention import use_fast_attention, use_package_attention
 TOKENS = 32
 """Length of every answer."""
 
+ROWS = ("generate_32", "first_answer_32", "batch8_one_image", "batch8_eight_images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateFlags(PairFlags):
+    """Measure two ways to answer."""
+
+    rows: tuple[str, ...] = ROWS
+    """Which rows of the table to measure."""
+
+
 Asked = list[tuple[list[np.ndarray], list[list[Conversation]]]]
 """Calls, each with pictures and the questions about each of them."""
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
     """Measure, print a table, write JSON."""
-    flags = tyro.cli(PairFlags, args=argv, prog="bench/generate.py", description=__doc__)
+    flags = tyro.cli(GenerateFlags, args=argv, prog="bench/generate.py", description=__doc__)
+    if unknown := set(flags.rows) - set(ROWS):
+        raise ValueError(f"--rows: there is no {', '.join(unknown)}; choose from {', '.join(ROWS)}")
     keep_freed_memory()
     predictor = predictor_for(flags)
     never_end(predictor)
-    images, asked = pictures(8), questions(8, answered=False)
-    one_by_one: Asked = [(images[:1], [[question]]) for question in asked]
-    rows = [
-        _generate_row(predictor, flags),
-        _first_answer_row(predictor, flags),
-        _batch_row("batch8_one_image", predictor, one_by_one, [(images[:1], [asked])], flags),
-    ]
-    one_by_one = [([image], [[question]]) for image, question in zip(images, asked, strict=True)]
-    together = [(images, [[question] for question in asked])]
-    rows.append(_batch_row("batch8_eight_images", predictor, one_by_one, together, flags))
+    measure = {"generate_32": _generate_row, "first_answer_32": _first_answer_row}
+    rows = []
+    for name in flags.rows:
+        if name in measure:
+            rows.append(measure[name](predictor, flags))
+        else:
+            rows.append(_batch_row(name, predictor, *_batch_calls(name), flags))
     return finish("answers of 32 tokens", rows, flags)
+
+
+def _batch_calls(name: str) -> tuple[Asked, Asked]:
+    """The calls of a row about 8 questions, one by one and together."""
+    images, asked = pictures(8), questions(8, answered=False)
+    if name == "batch8_one_image":
+        return [(images[:1], [[question]]) for question in asked], [(images[:1], [asked])]
+    one_by_one = [([image], [[question]]) for image, question in zip(images, asked, strict=True)]
+    return one_by_one, [(images, [[question] for question in asked])]
 
 
 @torch.no_grad()
