@@ -102,6 +102,7 @@ def _from_lisa(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
     longest conversation.
     """
     folder = find_model(args.version)
+    _note_unread(args, sam="auto", vision_tower="", vision_pretrained="")
     trained = LisaProcessor.from_pretrained(folder)
     config = trained.config
     config.model_max_length = args.model_max_length
@@ -120,11 +121,7 @@ def _from_lisa(args: TrainArgs) -> tuple[LisaModel, LisaProcessor]:
 
 def _from_released(args: TrainArgs, folder: Path) -> tuple[LisaModel, LisaProcessor]:
     """As `_from_lisa`, from a released LISA; template and length of the conversations are not in it, the flags tell."""
-    if args.vision_pretrained:
-        print(
-            f"note: --version {args.version} is a LISA with a SAM of its own; --vision_pretrained is not read",
-            flush=True,
-        )
+    _note_unread(args, vision_pretrained="")
     released = Released(folder, _released_options(args))
     return _ready(args, released)
 
@@ -140,6 +137,17 @@ def _from_old_llava(args: TrainArgs, folder: Path) -> tuple[LisaModel, LisaProce
         settings={f"{term}_loss_weight": getattr(args, f"{term}_loss_weight") for term in LOSS_TERMS},
     )
     return _ready(args, Released(folder, options))
+
+
+def _note_unread(args: TrainArgs, **defaults: str) -> None:
+    """Tell which flags say nothing about a LISA, which has a SAM (and, in our format, a vision tower) of its own."""
+    unread = [f"--{name}" for name, default in defaults.items() if getattr(args, name) != default]
+    if unread:
+        are = "is" if len(unread) == 1 else "are"
+        print(
+            f"note: --version {args.version} is a LISA with a SAM of its own; {', '.join(unread)} {are} not read",
+            flush=True,
+        )
 
 
 def _released_options(args: TrainArgs) -> ReleasedOptions:

@@ -33,7 +33,9 @@ def read_sam_weights(path: str | Path) -> dict[str, Tensor]:
     if not path.is_dir():
         return by_our_names(read_tensors(path))
     whole = path / "model.safetensors"
-    files = [whole] if whole.is_file() else sorted(path.glob("*.safetensors"))
+    files = (
+        [whole] if whole.is_file() else sorted(path.glob("[!.]*.safetensors"))
+    )  # `._model.safetensors` is left by Macs
     if not files:
         raise FileNotFoundError(f"{path} holds no *.safetensors; give transformers' folder whole, or the authors' file")
     weights: dict[str, Tensor] = {}

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lisa.image_files import list_folder
 from lisa.json_files import read_json, write_json
 
 SUFFIXES = (".safetensors", ".bin")
@@ -35,7 +36,7 @@ def weight_files(path: Path) -> list[Path]:
     for suffix in SUFFIXES:
         if (path / _WHOLE[suffix]).is_file():
             return [path / _WHOLE[suffix]]
-        for index in sorted(path.glob(f"*{suffix}.index.json")):
+        for index in list_folder(path, f"{suffix}.index.json"):
             names = listed_files(index)
             lost = [name for name in names if not (path / name).is_file()]
             if lost and (len(lost) < len(names) or not any(loose.values())):
@@ -64,7 +65,7 @@ def listed_files(index: Path) -> list[str]:
 
 def _loose(folder: Path, suffix: str) -> list[Path]:
     """The files of weights in a folder, by name."""
-    return sorted(file for file in folder.glob(f"*{suffix}") if file.name not in _ASIDE and file.is_file())
+    return [file for file in list_folder(folder, suffix) if file.name not in _ASIDE and file.is_file()]
 
 
 def _whole_set(files: list[Path]) -> list[Path]:

@@ -211,6 +211,7 @@ HARMLESS: dict[str, Damage] = {
     "a stale index beside the whole file": index({KEY: "model-00001-of-00002.safetensors"}, whole=True),
     "an index that is no JSON beside the whole file": written(f"{WEIGHTS}.index.json", "{"),
     "other weights beside the whole file": lambda folder: save_file({"x": torch.ones(1)}, folder / "x.safetensors"),
+    "what a Mac leaves beside the whole file": written(f"._{WEIGHTS}", "Mac OS X"),
     "a projector beside the whole file": lambda folder: torch.save({"x": torch.ones(1)}, folder / "mm_projector.bin"),
     "a broken generation_config.json": written("generation_config.json", "{"),
 }
