@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from starlette.exceptions import HTTPException
 
 from lisa.serve.body import SMALL, Body, Message, Receive, Receiving, too_large
-from lisa.serve.limits import Limits, RefusedError
+from lisa.serve.limits import STOPPING, Limits, RefusedError
 from lisa.serve.metrics import Metrics
 from lisa.serve.origins import AllowedHosts, check_origin
 
@@ -57,6 +57,11 @@ class _Request:
     @property
     def client(self) -> str:
         return self.scope["client"][0] if self.scope.get("client") else ""
+
+    @property
+    def has_two_lengths(self) -> bool:
+        """Whether a proxy in front and this server may see different ends of the request (request smuggling)."""
+        return "content-length" in self.headers and "transfer-encoding" in self.headers
 
     @property
     def route(self) -> str:
@@ -117,7 +122,9 @@ class Gate:
         """RefusedError for what is not to be looked at any further."""
         scope, headers, path = request.scope, request.headers, request.scope["path"]
         if self.stopping and path not in OPEN_WHILE_STOPPING:
-            raise RefusedError(503, "the server is shutting down; try again in a moment")
+            raise RefusedError(503, STOPPING)
+        if request.has_two_lengths:
+            raise RefusedError(400, "the request has both a Content-Length and a Transfer-Encoding; send one of them")
         self.allowed_hosts.check(headers.get("host"))
         check_origin(scope["method"], headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"))
         if ".." in path or "//" in path or "\\" in path or "\0" in path:
@@ -149,7 +156,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
                 message = {**message, "headers": [*message.get("headers", []), *more]}
-                if request.status in (408, 413, 421, 429, 503):
+                if request.status in (408, 413, 421, 429, 503) or request.has_two_lengths:
                     message["headers"].append((b"connection", b"close"))  # what else is being sent is not read
                 if request.status in (429, 503):
                     message["headers"].append((b"retry-after", b"2"))

@@ -51,6 +51,9 @@ class Limits:
         return self.upload_megabytes * 1_000_000
 
 
+STOPPING = "the server is shutting down; try again in a moment"
+
+
 class RefusedError(ValueError):
     """A request that is not answered, with the HTTP status that says so; its text is shown to the user."""
 

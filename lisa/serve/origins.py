@@ -53,16 +53,19 @@ def check_origin(method: str, host: str | None, origin: str | None, fetch_site: 
     foreign = fetch_site is not None and fetch_site not in ("same-origin", "none")
     if origin is not None:
         # A proxy in front may speak another scheme, but passes the name on.
-        foreign = foreign or not host or _netloc(origin) != host.lower()
+        foreign = foreign or not host or not _same_place(origin, host)
     if foreign:
         raise RefusedError(403, "a page of another site may not send this; open the server's own page")
 
 
-def _netloc(origin: str) -> str:
+def _same_place(origin: str, host: str) -> bool:
+    """Whether an Origin and a Host header name the same host and port; either may leave out the scheme's own port."""
     try:
-        return urlsplit(origin).netloc.lower()
+        page, server = urlsplit(origin), urlsplit(f"//{host}")
+        usual = {"http": 80, "https": 443}.get(page.scheme)
+        return bool(page.hostname) and (page.hostname, page.port or usual) == (server.hostname, server.port or usual)
     except ValueError:
-        return ""
+        return False
 
 
 def _name_of(host: str) -> str:

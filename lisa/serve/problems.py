@@ -10,28 +10,42 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from lisa.serve.limits import RefusedError
 
 _SENTENCES = {404: "there is nothing here", 405: "this path does not take this method"}
 
 
-class Utf8Route(APIRoute):
-    """Refuses JSON of another encoding, which Python's own reader would guess."""
+MOST_VALUES = 10_000
+"""Values of a JSON body; the largest request that the API documents, a thousand clicks, has fewer than half of that."""
+
+
+class JsonRoute(APIRoute):
+    """Refuses JSON of another encoding, which Python's own reader would guess, and of more values than any request has.
+
+    An image in base64 is one value; millions of them would keep the server's only loop busy for many seconds.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """As FastAPI's, after a look at the body."""
         handle = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
-            if "json" in request.headers.get("content-type", ""):
-                try:
-                    (await request.body()).decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise RefusedError(400, f"the request is not UTF-8 (byte {error.start}); encode it so") from error
+            if "json" in request.headers.get("content-type", "").lower():
+                _check_json(await request.body())
             return await handle(request)
 
         return checked
+
+
+def _check_json(body: bytes) -> None:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RefusedError(400, f"the request is not UTF-8 (byte {error.start}); encode it so") from error
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise RefusedError(413, f"the request has more than {MOST_VALUES} values; no request of this API has so many")
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -39,6 +53,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ValueError, refused)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, http_problem)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(Exception, failed)
 
 
@@ -56,6 +71,11 @@ async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
 async def http_problem(_: Request, error: HTTPException) -> JSONResponse:
     """As `refused`, for errors of the framework."""
     return _problem(error.status_code, _SENTENCES.get(error.status_code, str(error.detail)), error.headers)
+
+
+async def gone(_: Request, error: Exception) -> Response:
+    """For the log and the metrics alone; 499 is what nginx calls it."""
+    return Response(status_code=499)
 
 
 async def failed(_: Request, error: Exception) -> JSONResponse:

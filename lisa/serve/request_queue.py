@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from lisa.serve.limits import RefusedError
+from lisa.serve.limits import STOPPING, RefusedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class RequestQueue:
             future = self._thread.submit(work, *args, **kwargs)
         except RuntimeError as error:  # it is closed
             self._leave()
-            raise RefusedError(503, "the server is shutting down; try again in a moment") from error
+            raise RefusedError(503, STOPPING) from error
         future.add_done_callback(self._leave)
         return future
 

@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
-from fastapi.responses import StreamingResponse
 
 from lisa.image_input import name_of
 from lisa.pointing import Click
@@ -16,7 +15,7 @@ from lisa.questions import LONGEST_ANSWER, MAX_CHARACTERS
 from lisa.serve.examples import EXAMPLES, Example, read_example
 from lisa.serve.images import ReadImage
 from lisa.serve.limits import RefusedError
-from lisa.serve.problems import Utf8Route
+from lisa.serve.problems import JsonRoute
 from lisa.serve.schemas import AnswerOut, Ask, AskNext, Clicks, MaskOut, Problem, ServerInfo, SessionOut
 from lisa.serve.service import InferenceService
 from lisa.serve.streaming import start_stream
@@ -49,7 +48,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def router(service: InferenceService, allow_url: bool) -> APIRouter:
     """The routes below /api/v1 for a model."""
-    api = APIRouter(prefix=PREFIX, responses=REFUSALS, route_class=Utf8Route)
+    api = APIRouter(prefix=PREFIX, responses=REFUSALS, route_class=JsonRoute)
     limits = service.limits
 
     async def read(data: bytes | None, url: str | None) -> ReadImage:
@@ -103,8 +102,7 @@ def _add_session_routes(api: APIRouter, service: InferenceService) -> None:
     async def ask_next(session: SessionId, wanted: AskNext, outline: Outline = False) -> AnswerOut:
         """The next question of a session, asked with all that was said before."""
         if wanted.stream:
-            events = start_stream(service, session, wanted.question, wanted.max_new_tokens)
-            return StreamingResponse(events, media_type="text/event-stream")
+            return start_stream(service, session, wanted.question, wanted.max_new_tokens)
         asked, turn = await _done(service.ask(session, wanted.question, wanted.max_new_tokens))
         answer = AnswerOut.of(asked, turn, outline)
         answer.turn = asked.turns.index(turn)

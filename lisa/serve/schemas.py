@@ -169,7 +169,7 @@ class ServerInfo(BaseModel):
 class Health(BaseModel):
     """Whether the server answers questions."""
 
-    status: str = Field(description="ready, or stopping.")
+    status: str = Field(description="ready, loading or stopping.")
 
 
 class Problem(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -98,24 +99,24 @@ def serve(args: ServeArgs) -> None:
     require("fastapi", "the server", "lisa-segmentation[demo]")  # told to be missing before the model loads
     import uvicorn
 
-    from lisa.allocator import keep_freed_memory
-    from lisa.checkpoint import load
+    from lisa.serve.loading import answering_not_ready
+
+    _log_to_stderr()
+    listening = _listen(args.host, args.port)
+    with answering_not_ready(listening, args.limits, args.trusted_proxies):
+        service = _load(args)
+        gate = build_app(service, args)
+
     from lisa.serve.graceful import GracefulServer
     from lisa.serve.protocol import timed_protocol
-    from lisa.serve.service import InferenceService
 
-    keep_freed_memory()
-    _log_to_stderr()
-    gate = build_app(InferenceService(load(args.model, device=args.device, dtype=args.dtype), args.limits), args)
     print(
         f"{args.model} at http://{args.host}:{args.port} (the API: /api/v1/openapi.json); end it with Ctrl+C",
         flush=True,
     )
     config = uvicorn.Config(
         gate,
-        host=args.host,
-        port=args.port,
-        http=timed_protocol(args.limits),
+        http=timed_protocol(args.limits, args.trusted_proxies),
         ws="none",
         log_level="error",
         access_log=False,  # keys of sessions stand in paths; the gate logs routes instead
@@ -125,7 +126,29 @@ def serve(args: ServeArgs) -> None:
         proxy_headers=bool(args.trusted_proxies),
         forwarded_allow_ips=list(args.trusted_proxies),
     )
-    GracefulServer(config, gate, args.limits.shutdown_seconds).run()
+    try:
+        GracefulServer(config, gate, args.limits.shutdown_seconds).run([listening])
+    finally:
+        service.close()  # a second signal ends the server without its lifespan's end
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(
+            f"{host}, port {port}: cannot be listened on ({error}); choose another --port or --host"
+        ) from None
+
+
+def _load(args: ServeArgs) -> InferenceService:
+    from lisa.allocator import keep_freed_memory
+    from lisa.checkpoint import load
+    from lisa.serve.service import InferenceService
+
+    keep_freed_memory()
+    return InferenceService(load(args.model, device=args.device, dtype=args.dtype), args.limits)
 
 
 def _log_to_stderr() -> None:

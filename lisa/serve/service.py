@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from lisa.flag_ranges import number_problems, refuse
@@ -15,9 +17,9 @@ from lisa.questions import checked_question
 from lisa.serve import sessions
 from lisa.serve.downloads import coco_json, masks_zip
 from lisa.serve.images import ReadImage, is_large, read_image, return_memory
-from lisa.serve.limits import Limits
+from lisa.serve.limits import STOPPING, Limits, RefusedError
 from lisa.serve.request_queue import RequestQueue
-from lisa.serve.sessions import AnsweredTurn, Mask, Progress, Session, SessionStore
+from lisa.serve.sessions import AnsweredTurn, Mask, Progress, Session, SessionStore, StoppedError
 
 LONGEST_NAME = 100
 """Characters of a file name that are kept."""
@@ -40,6 +42,7 @@ class InferenceService:
         self.sessions = SessionStore(self.limits)
         self.queue = RequestQueue(self.limits.waiting)
         self.large = RequestQueue(LARGE_WAITING, "large images")
+        self._closing = threading.Event()
         self._decoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decoder")
 
     def is_large(self, data: bytes) -> Future[bool]:
@@ -84,7 +87,8 @@ class InferenceService:
         return self._download(coco_json, session_id)
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Answer nobody any more; what the model is saying ends at its next token."""
+        self._closing.set()
         self.queue.close()
         self.large.close()
         self._decoders.shutdown(cancel_futures=True)
@@ -117,17 +121,26 @@ class InferenceService:
     def _ask_once(self, image: ReadImage, name: str, question: str, answer_tokens: int) -> tuple[Session, AnsweredTurn]:
         with self._large_memory(image.height * image.width):
             session = sessions.open_session(self.predictor, image, plain_name(name), self.limits)
-            return session, sessions.ask(session, question, answer_tokens, self.limits)
+            return session, self._answered(session, question, answer_tokens, Progress())
 
     def _ask(
         self, session: Session, question: str, answer_tokens: int, progress: Progress | None
     ) -> tuple[Session, AnsweredTurn]:
         try:
             with self._large_memory(session.height * session.width):
-                return session, sessions.ask(session, question, answer_tokens, self.limits, progress)
+                return session, self._answered(session, question, answer_tokens, progress or Progress())
         finally:
             for other in self.sessions.uncached():
                 other.chat.rest()
+
+    def _answered(self, session: Session, question: str, answer_tokens: int, progress: Progress) -> AnsweredTurn:
+        watched = replace(progress, stopped=lambda: self._closing.is_set() or progress.stopped())
+        try:
+            return sessions.ask(session, question, answer_tokens, self.limits, watched)
+        except StoppedError as error:
+            if self._closing.is_set():
+                raise RefusedError(503, STOPPING) from error
+            raise
 
     def _correct(self, session: Session, turn: int, mask: int, clicks: Sequence[Click]) -> Mask:
         with self._large_memory(session.height * session.width):

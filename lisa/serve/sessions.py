@@ -140,11 +140,8 @@ class Progress:
     """Whether nobody listens any more."""
 
 
-def ask(
-    session: Session, question: str, answer_tokens: int, limits: Limits, progress: Progress | None = None
-) -> AnsweredTurn:
+def ask(session: Session, question: str, answer_tokens: int, limits: Limits, progress: Progress) -> AnsweredTurn:
     """Ask the next question of a session; the answer is remembered in it."""
-    progress = progress or Progress()
     decode, ids, masks = session.chat.predictor.processor.text.decode, [], []
     if progress.stopped():
         raise StoppedError

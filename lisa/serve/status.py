@@ -10,13 +10,14 @@ from lisa.serve.metrics import CONTENT_TYPE
 from lisa.serve.routes import REFUSALS
 from lisa.serve.schemas import Health
 
-NOT_READY = {**REFUSALS, 503: {"model": Health, "description": "It is shutting down."}}
+NOT_READY = {**REFUSALS, 503: {"model": Health, "description": "The model is being loaded, or it is shutting down."}}
 
 
 def status_router(gate: Gate) -> APIRouter:
     """/health and /metrics."""
     api = APIRouter(responses=NOT_READY)
 
+    @api.head("/health", include_in_schema=False)  # as load balancers ask
     @api.get("/health", response_model=Health)
     async def health() -> JSONResponse:
         """Whether questions are answered."""

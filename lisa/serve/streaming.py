@@ -10,9 +10,13 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from lisa.serve.limits import RefusedError
 from lisa.serve.schemas import MaskOut
@@ -25,8 +29,8 @@ ALIVE_SECONDS = 10
 """So often something is sent while the question waits, so that no proxy takes the connection for dead."""
 
 
-def start_stream(service: InferenceService, session_id: str, question: str, answer_tokens: int) -> AsyncIterator[bytes]:
-    """Ask, and give the events of the answer; ValueError and RefusedError at once where it cannot be asked."""
+def start_stream(service: InferenceService, session_id: str, question: str, answer_tokens: int) -> EventStream:
+    """Ask, and answer with the events of the answer; ValueError and RefusedError at once where it cannot be asked."""
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
     gone = threading.Event()
@@ -43,30 +47,46 @@ def start_stream(service: InferenceService, session_id: str, question: str, answ
     )
     future = service.ask(session_id, question, answer_tokens, progress)
     future.add_done_callback(lambda done: tell("done", done))
-    return _events(events, gone)
+
+    def stop() -> None:
+        gone.set()  # the model stops at its next token
+        future.cancel()  # and what has not begun leaves the line
+
+    return EventStream(_events(events), stop)
 
 
-async def _events(events: asyncio.Queue[tuple[str, Any]], gone: threading.Event) -> AsyncIterator[bytes]:
-    try:
-        yield b": asked\n\n"
-        while True:
-            try:
-                kind, value = await asyncio.wait_for(events.get(), ALIVE_SECONDS)
-            except asyncio.TimeoutError:
-                yield b": waiting\n\n"
-                continue
-            if kind == "done":
-                yield _last_event(value)
-                return
-            yield encode_event(kind, value)
-    finally:
-        gone.set()  # nobody listens: the model stops at the next token
+class EventStream(StreamingResponse):
+    """Sends events and calls `stop` at the end, also where the client was gone before the first one was sent."""
+
+    def __init__(self, events: AsyncIterator[bytes], stop: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._stop = stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stop()
+
+
+async def _events(events: asyncio.Queue[tuple[str, Any]]) -> AsyncIterator[bytes]:
+    yield b": asked\n\n"
+    while True:
+        try:
+            kind, value = await asyncio.wait_for(events.get(), ALIVE_SECONDS)
+        except asyncio.TimeoutError:
+            yield b": waiting\n\n"
+            continue
+        if kind == "done":
+            yield _last_event(value)
+            return
+        yield encode_event(kind, value)
 
 
 def _last_event(future: Any) -> bytes:
     try:
         session, turn = future.result()
-    except (StoppedError, asyncio.CancelledError):
+    except (StoppedError, CancelledError):
         return encode_event("error", {"detail": "the answer was stopped"})
     except ValueError as error:
         status = error.status if isinstance(error, RefusedError) else 400

@@ -121,6 +121,12 @@ def test_a_name_that_was_pointed_here_by_somebody_else_is_refused(serve, args, h
         ({"Origin": "http://127.0.0.1:7860"}, True),
         ({"Origin": "http://127.0.0.1:7860", "Sec-Fetch-Site": "same-origin"}, True),
         ({"Origin": "http://127.0.0.1:7861"}, False),
+        ({"Origin": "http://127.0.0.1"}, False),
+        ({"Origin": "http://localhost", "Host": "localhost:80"}, True),
+        ({"Origin": "https://localhost", "Host": "localhost:443"}, True),  # as some proxies pass it on
+        ({"Origin": "https://localhost", "Host": "localhost"}, True),
+        ({"Origin": "http://localhost", "Host": "localhost:443"}, False),
+        ({"Origin": "http://LOCALHOST.:1", "Host": "localhost.:1"}, True),
         ({"Origin": "https://evil.example"}, False),
         ({"Origin": "null"}, False),
         ({"Origin": "http://[::1"}, False),
@@ -172,6 +178,46 @@ def test_nonsense_is_told_with_a_sentence_and_leaves_no_trace_in_the_log(client,
         assert json.loads(answer.content.decode())["detail"]
     assert not [record for record in caplog.records if record.exc_info]
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"[]," * 50_000 + b"[]]",
+        b"{" + b",".join(b'"%d":0' % number for number in range(20_000)) + b"}",
+        b'{"question": "Where?", "image": ' + b'{"a":' * 20_000 + b"0" + b"}" * 20_001,
+    ],
+)
+def test_json_of_more_values_than_any_request_has_is_not_read(client, body):
+    """27 MB of them kept the server's loop for 14 seconds, and 2 GB."""
+    for kind in ("application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"):
+        answer = client.post("/api/v1/ask", content=body, headers={"Content-Type": kind})
+        assert answer.status_code == 413, answer.text
+        assert "more than 10000 values" in answer.json()["detail"]
+
+
+def test_a_thousand_clicks_are_not_too_many_values(client):
+    body = {"clicks": [{"x": 1.5, "y": 2.5, "inside": True}] * 1000}
+    assert client.put("/api/v1/sessions/x/turns/0/masks/0/clicks", json=body).status_code == 404
+
+
+def test_json_is_utf_8_however_its_type_is_written(client):
+    body = '{"question": "Where?", "image": "AAAA"}'.encode("utf-16")
+    answer = client.post("/api/v1/ask", content=body, headers={"Content-Type": "Application/JSON"})
+    assert "not UTF-8" in answer.json()["detail"]
+
+
+def test_a_request_with_two_lengths_is_refused_and_its_connection_closed(client):
+    headers = {"Content-Length": "2", "Transfer-Encoding": "chunked"}
+    answer = client.post("/api/v1/ask", content=b"{}", headers=JSON | headers)
+    assert answer.status_code == 400
+    assert "send one of them" in answer.json()["detail"]
+    assert answer.headers["connection"] == "close"
+
+
+def test_load_balancers_may_ask_for_the_head_of_health(client):
+    answer = client.head("/health")
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_one_client_does_not_take_everything(serve, example):

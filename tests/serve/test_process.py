@@ -39,15 +39,19 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
             )
+        self.told_while_loading = set()
         while not self.is_ready():
             assert self.process.poll() is None, log.read_text()
-            time.sleep(0.2)
+            time.sleep(0.1)
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=5).json() == {"status": "ready"}
+            answer = httpx.get(f"{self.url}/health", timeout=5)
         except httpx.TransportError:
             return False
+        if answer.json() != {"status": "ready"}:
+            self.told_while_loading.add((answer.status_code, answer.json()["status"]))
+        return answer.is_success
 
     def open_session(self, data: bytes) -> str:
         answer = httpx.post(f"{self.url}/api/v1/sessions", files={"image": ("x.png", data)}, timeout=120)
@@ -69,6 +73,21 @@ def server(tmp_path_factory):
     if server.process.poll() is None:
         server.process.terminate()
         server.process.wait(30)
+
+
+def test_while_the_model_loads_health_says_so(server):
+    assert server.told_while_loading == {(503, "loading")}
+
+
+def test_a_port_that_is_taken_is_told_before_the_model_loads(server):
+    began = time.monotonic()
+    flags = ["--port", str(server.port), "--model", "no/such/model"]
+    done = subprocess.run([sys.executable, "app.py", *flags], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"port {server.port}: cannot be listened on" in done.stderr
+    assert "choose another --port" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - began < 30
 
 
 def slowly(port: int, first: bytes, stop: threading.Event) -> tuple[float, bytes]:
