@@ -141,13 +141,7 @@ class _Download:
         if self.stopped:
             raise TimeoutError
         if parts.scheme.lower() == "https":
-            secure = ssl.create_default_context()
-            # The handshake comes after: while it is made, `stop` is to close the new socket, the old one is closed.
-            tls = secure.wrap_socket(sock, server_hostname=parts.hostname, do_handshake_on_connect=False)
-            self._socket = tls
-            if self.stopped:
-                raise TimeoutError
-            tls.do_handshake()
+            self._socket = ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
         return self._socket
 
     def _read(self, response: http.client.HTTPResponse, url: str) -> bytes:

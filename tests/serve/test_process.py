@@ -81,7 +81,7 @@ def test_while_the_model_loads_health_says_so(server):
 
 def test_a_port_that_is_taken_is_told_before_the_model_loads(server):
     began = time.monotonic()
-    flags = ["--port", str(server.port), "--model", "no/such/model"]
+    flags = ["--port", str(server.port)]
     done = subprocess.run([sys.executable, "app.py", *flags], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert f"port {server.port}: cannot be listened on" in done.stderr
