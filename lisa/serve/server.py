@@ -143,11 +143,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _load(args: ServeArgs) -> InferenceService:
-    from lisa.allocator import keep_freed_memory
     from lisa.checkpoint import load
     from lisa.serve.service import InferenceService
 
-    keep_freed_memory()
     return InferenceService(load(args.model, device=args.device, dtype=args.dtype), args.limits)
 
 
