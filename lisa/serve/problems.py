@@ -24,7 +24,7 @@ MOST_VALUES = 10_000
 class JsonRoute(APIRoute):
     """Refuses JSON of another encoding, which Python's own reader would guess, and of more values than any request has.
 
-    An image in base64 is one value; millions of them would keep the server's only loop busy for many seconds.
+    An image in base64 is one value; millions of them would keep the server's only loop busy for seconds.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
