@@ -21,6 +21,8 @@ from lisa.pixels import UNREADABLE, accepted, check_size, exif_orientation, orie
 from lisa.serve.limits import Limits, RefusedError
 
 NAME = "the image"
+LONGEST_RATIO = 256
+"""Of the sides of an image."""
 
 _STRIP_PIXELS = 4_000_000
 """Pixels that are converted at once."""
@@ -56,6 +58,7 @@ def is_large(data: bytes, limits: Limits) -> bool:
 
 def read_image(data: bytes, limits: Limits) -> ReadImage:
     """The image in a file; ValueError says why it cannot be used."""
+    _check_sides(data)
     if not is_large(data, limits):
         pixels = to_pixels(data)
         return ReadImage(pixels, *pixels.shape[:2])
@@ -63,6 +66,19 @@ def read_image(data: bytes, limits: Limits) -> ReadImage:
         return _read_large(data, limits)
     finally:
         return_memory()
+
+
+def _check_sides(data: bytes) -> None:
+    """Refuse, by the head of the file, a strip: its preparation alone would hold the model for seconds."""
+    try:
+        with Image.open(io.BytesIO(data), formats=accepted()) as image:
+            width, height = image.size
+    except (Image.DecompressionBombError, *UNREADABLE):
+        return  # reading it says what is wrong
+    if max(width, height) > LONGEST_RATIO * min(width, height):
+        raise ValueError(
+            f"{NAME} has {width} x {height} pixels; one side may be at most {LONGEST_RATIO} times the other: cut it"
+        )
 
 
 def return_memory() -> None:

@@ -146,3 +146,11 @@ def test_nobody_waits_for_a_large_image_of_another(serve, example):
     going.set()
     waiting.join(60)
     assert opened[0].json()["height"] == 5000
+
+
+@pytest.mark.parametrize("size", [(300_000, 1), (1, 300_000)])
+def test_a_strip_is_refused_by_its_sides(size):
+    file = io.BytesIO()
+    Image.new("L", size).save(file, "PNG")
+    with pytest.raises(ValueError, match="at most 256 times the other"):
+        read_image(file.getvalue(), Limits())
