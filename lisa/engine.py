@@ -45,7 +45,7 @@ def deepspeed_config(args: TrainArgs, steps: int) -> dict[str, Any]:
                 "total_num_steps": steps,
                 "warmup_min_lr": [0.0] * len(peaks),
                 "warmup_max_lr": peaks,
-                "warmup_num_steps": args.warmup_steps,
+                "warmup_num_steps": max(args.warmup_steps, 1),  # DeepSpeed takes no 0
                 "warmup_type": "linear",
             },
         },

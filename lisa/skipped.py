@@ -46,10 +46,12 @@ class SkippedSteps:
         if self.stream.rank == 0:
             write_whole(file, "".join(f"{sample}\n" for sample in samples))
         more = f"; and {len(samples) - LISTED} more, all in {file}" if len(samples) > LISTED else ""
+        # Weights of half precision stay so: only what may change on --resume is advised.
+        fp32 = ", use --precision fp32" if self.args.precision == "bf16_mixed" else ""
         raise ValueError(
             f"the gradient was not finite in {len(self.in_a_row)} optimiser steps in a row, {self.in_a_row[0]} to "
-            f"{self.in_a_row[-1]}; nothing was learned from them, and no checkpoint holds them. Lower --lr, use "
-            f"--precision fp32, or look at their samples: {'; '.join(samples[:LISTED])}{more}"
+            f"{self.in_a_row[-1]}; nothing was learned from them, and no checkpoint holds them. Lower --lr{fp32}, "
+            f"or look at their samples: {'; '.join(samples[:LISTED])}{more}"
         )
 
 

@@ -70,4 +70,6 @@ def test_the_deepspeed_settings_follow_the_flags():
     params = config["scheduler"]["params"]
     assert (params["total_num_steps"], params["warmup_num_steps"]) == (10, 3)
     assert params["warmup_type"] == "linear"
+    without = deepspeed_config(TrainArgs(warmup_steps=0, precision="fp32"), 10)
+    assert without["scheduler"]["params"]["warmup_num_steps"] == 1  # DeepSpeed takes no 0
     assert not deepspeed_config(TrainArgs(precision="bf16_mixed"), 10)["bf16"]["enabled"]
