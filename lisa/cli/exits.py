@@ -16,6 +16,8 @@ def exit_with_sentence(main: Callable[[], object]) -> None:
 
     What the user can mend ends in one line on stderr and exit code 2.
     """
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of transformers, which a log cannot hold
     try:
         result = main()
     except BrokenPipeError:  # whoever read the output has read enough
