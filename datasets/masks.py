@@ -93,7 +93,8 @@ def parse_polygon(xy: Any, height: int, width: int) -> Polygon:
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"a polygon is a list of numbers x, y, x, y, ..., not {xy!r:.60}") from error
     if xy.ndim != 1 or len(xy) % 2:
-        raise ValueError(f"a polygon is a flat list of pairs x, y, but this one has the shape {xy.shape}")
+        found = f"{len(xy)} numbers, which is odd" if xy.ndim == 1 else f"the shape {xy.shape}"
+        raise ValueError(f"a polygon is a flat list of pairs x, y, but this one has {found}; outline it anew")
     if len(xy) < 2 * _MIN_POINTS:
         raise ValueError(f"a polygon of {len(xy) // 2} points has no area; {_NO_AREA_MEND}")
     check_inside(xy.reshape(-1, 2), height, width)
@@ -124,7 +125,9 @@ def parse_run_lengths(code: dict, height: int, width: int) -> RunLengths:
     if not isinstance(size, list | tuple) or list(size) != [height, width]:
         raise ValueError(f"a run-length code is of size {size!r:.40}, but its picture of [{height}, {width}]")
     if isinstance(counts, str):
-        counts = counts.encode()
+        counts = counts.encode(errors="surrogatepass")  # what is not ASCII is refused below
+    if isinstance(counts, list) and not all(isinstance(count, int) for count in counts):
+        raise ValueError("the counts of a run-length code are not lengths; restore the annotation file")
     counts = _decompress(counts) if isinstance(counts, bytes) else np.asarray(counts)
     if counts.ndim != 1 or not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
         raise ValueError("the counts of a run-length code are not lengths; restore the annotation file")

@@ -74,7 +74,7 @@ class CocoInstances:
             check_size(path, (height, width), "the record")
         for number, _, segmentation in record["annotations"]:
             with problems.guard(f"{self._source}: annotation {number}"):
-                if segmentation == []:
+                if not segmentation:
                     raise ValueError(
                         "the segmentation is empty, as tools write it for a box; outline the instance or remove the "
                         "annotation"
@@ -84,6 +84,12 @@ class CocoInstances:
 
 def _annotated(content: Any, source: Path, problems: Collected) -> list[dict]:
     """The image records that are annotated, each with `annotations`: id, name of the category, segmentation."""
+    tables = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or any(table not in content for table in tables):
+        raise ValueError(
+            f"{source}: is no COCO instances, which have {', '.join(tables)}; export it as COCO, and name the folder "
+            "of LabelMe files in place of one of them"
+        )
     names = _category_names(content, source, problems)
     # None: a record that is there, and has a problem of its own.
     images: dict[Id, dict | None] = {}
@@ -113,7 +119,8 @@ def _category_names(content: Any, source: Path, problems: Collected) -> dict[Id,
 def _attach(annotation: dict, number: Id, images: dict[Id, dict | None], names: dict[Id, str], where: str) -> None:
     """Put an annotation to its image."""
     image, category = (field(annotation, key, (int, str), where) for key in ("image_id", "category_id"))
-    segmentation = field(annotation, "segmentation", (list, dict), where)
+    # Tools write a box with null, "" or no field at all.
+    segmentation = annotation.get("segmentation") and field(annotation, "segmentation", (list, dict), where)
     for table, ids, wanted in (("images", images, image), ("categories", names, category)):
         if wanted not in ids:
             raise ValueError(

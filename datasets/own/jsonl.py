@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,6 +92,11 @@ class JsonLines:
 
     def _record(self, text: bytes, number: int) -> tuple[Any, str]:
         where = f"{self._source}: line {number}"
+        if text.rstrip().endswith(b",") or text.strip() in (b"[", b"]"):
+            raise ValueError(
+                f"{where}: is part of a json list; write one json object per line, without brackets around the lines "
+                "or commas between them"
+            )
         return parse_json(text, where), where
 
 
@@ -98,6 +104,9 @@ def _lines(source: Path) -> Iterator[tuple[int, int, bytes]]:
     """Number (from 1), offset and bytes of each line that is not blank."""
     offset = 0
     with source.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"{source}: is in UTF-16, as Windows redirects output; save it as UTF-8")
+        file.seek(0)
         for number, text in enumerate(file, start=1):
             if text.strip():
                 yield number, offset, text

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 from lisa.annotation.listing import escaped
@@ -84,6 +84,9 @@ def split_by_format(images: list[list], out: Path, format_: Format) -> tuple[lis
 def _reason_against(name: str, out: Path, format_: Format) -> str:
     if format_ == "labelme" and "\\" in name:
         return "LabelMe takes a backslash for a folder; rename it"
+    windows = PureWindowsPath(name)
+    if windows.anchor or ".." in windows.parts:
+        return "readers of the result would take the name for a path of Windows that leads elsewhere; rename it"
     path = {"labelme": labelme_file(name), "png": mask_file(name, 0, 0)}.get(format_, "")
     if max(map(len, path.encode().split(b"/"))) > _LONGEST_NAME or len(os.fsencode(out / path)) > _LONGEST_PATH:
         return "the file with its result would have a longer name than the system takes; give it a shorter one"

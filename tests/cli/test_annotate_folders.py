@@ -17,8 +17,10 @@ from annotating import BOATS, annotate, files, scenes
 from backbones.families import FAMILIES, toy_lisa
 from PIL import Image
 
+from datasets.files import inside
 from lisa import Lisa
-from lisa.annotation.listing import list_images
+from lisa.annotation.listing import escaped, list_images
+from lisa.annotation.plan import split_by_format
 from lisa.cli.annotate import SOME_BAD
 from lisa.generation import Predictor
 
@@ -191,3 +193,13 @@ def test_an_image_that_the_model_refuses_is_listed(folder, tmp_path, monkeypatch
     monkeypatch.setattr("lisa.cli.flags.ModelFlags.load", lambda flags: qwen)
     assert annotate(folder, tmp_path / "out", "--max-new-tokens", "2", prompts="Where?") == SOME_BAD
     assert "aspect ratio" in listed(tmp_path / "out").pop("wide.png")
+
+
+@pytest.mark.parametrize("format_", ["coco", "labelme", "png", "jsonl"])
+@pytest.mark.parametrize("name", ["C:\\y.jpg", "C:y.jpg", "sub\\..\\y.jpg", "\\y.jpg"])
+def test_a_name_that_no_reader_of_ours_would_take_is_listed_and_the_others_are_done(tmp_path, format_, name):
+    good, unusable = split_by_format([["2.jpg", 1, 1], [name, 1, 1]], tmp_path, format_)
+    with pytest.raises(ValueError, match="leads out of"):
+        inside(tmp_path, name)
+    assert [image[0] for image in good] == ["2.jpg"]
+    assert [(path, "rename it" in reason) for path, reason in unusable] == [(escaped(name), True)]

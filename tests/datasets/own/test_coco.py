@@ -101,7 +101,20 @@ def test_validation_asks_in_the_fixed_words(picture, write):
             {"segmentation": {"size": [6, 8], "counts": [48]}},
             "annotation 10: a run-length code is of size",
         ),
-        ("annotations", {"segmentation": None}, "annotation 10: field 'segmentation' is None"),
+        ("annotations", {"segmentation": None}, "annotation 10: the segmentation is empty"),
+        ("annotations", {"segmentation": ""}, "annotation 10: the segmentation is empty"),
+        ("annotations", {"segmentation": "x"}, "annotation 10: field 'segmentation' is 'x'"),
+        ("annotations", {"segmentation": [[0, 0, 3, 0, 3, 8, 1]]}, "annotation 10: .* 7 numbers, which is odd"),
+        (
+            "annotations",
+            {"segmentation": {"size": [8, 6], "counts": [[40], [8, 1]]}},
+            "annotation 10: the counts .* are not lengths",
+        ),
+        (
+            "annotations",
+            {"segmentation": {"size": [8, 6], "counts": "\ud800"}},
+            "annotation 10: the counts .* are cut off or damaged",
+        ),
         ("categories", {"name": ""}, "category 3: the text is empty"),
     ],
 )
@@ -116,5 +129,11 @@ def test_a_file_that_is_no_coco_or_has_no_annotation_is_refused(picture, content
     with pytest.raises(ValueError, match="no picture is annotated"):
         draw(write())
     del content["images"]
-    with pytest.raises(ValueError, match=r"my\.json \(COCO instances\): no field 'images'"):
+    with pytest.raises(ValueError, match=r"my\.json: is no COCO instances"):
+        draw(write())
+
+
+def test_a_box_without_a_segmentation_is_told_as_such(picture, content, write, draw):
+    del content["annotations"][0]["segmentation"]
+    with pytest.raises(ValueError, match="annotation 10: the segmentation is empty, as tools write it for a box"):
         draw(write())

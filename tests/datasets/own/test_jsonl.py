@@ -212,3 +212,24 @@ def test_validation_asks_the_first_of_several_turns(picture, write_lines, rows):
     ]
     assert sample.names == ("left", "")
     assert [rows(mask) for mask in sample.masks] == [HALF_ROWS] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{},\n{}\n", "line 1: is part of a json list"),
+        ("[\n{}\n]\n", "line 1: is part of a json list"),
+    ],
+)
+def test_lines_with_commas_or_brackets_of_a_list_are_told_as_such(tmp_path, draw, text, message):
+    path = tmp_path / "my.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        draw(path)
+
+
+def test_lines_in_utf_16_are_told_as_such(tmp_path, draw):
+    path = tmp_path / "my.jsonl"
+    path.write_bytes("{}\n".encode("utf-16"))
+    with pytest.raises(ValueError, match="UTF-16"):
+        draw(path)

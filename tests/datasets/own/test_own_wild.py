@@ -100,7 +100,7 @@ def test_backslashes_in_names_are_read_by_every_reader(tmp_path, draw, kind):
         (FLAT, r"one flat list of 8 numbers; .*one more pair of brackets around it: \[\[x, y"),
         (BOX, r"a list of 4 points \[x, y\]; write them one after the other"),
         ([[1, 1, 2, 2, float("nan"), 3]], "not a finite number"),
-        (None, "field 'segmentation' is None"),
+        (None, "the segmentation is empty, .*outline the instance or remove the annotation"),
     ],
 )
 def test_every_wrong_segmentation_of_a_file_is_told_with_its_mend(tmp_path, draw, capsys, segmentation, mend):
